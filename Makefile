@@ -1,0 +1,82 @@
+# Every verb of the project. `make` alone lists them.
+SHELL := /bin/bash -euo pipefail
+PYTHON ?= python3.11
+BIN := .venv/bin
+PROTOS := $(shell find proto -name "*.proto" | sort)
+CONTRACT := $(filter proto/forge/%,$(PROTOS))
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+PROTOC = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I proto -I $(SITE)
+
+.PHONY: help
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+.PHONY: setup
+setup: .venv/.stamp ## make .venv with everything pinned, and the forge command
+.venv/.stamp: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: demo
+demo: setup ## render both example requests and put the videos into out/
+	$(BIN)/forge demo
+
+.PHONY: up
+up: setup ## run the platform until Ctrl-C
+	$(BIN)/forge up
+
+.PHONY: test
+test: setup ## run every test
+	$(BIN)/pytest
+
+.PHONY: check
+check: setup format-check lint types imports proto-lint proto-breaking gen-check ## everything but the tests that a change must pass
+
+.PHONY: format
+format: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+.PHONY: format-check lint types imports
+format-check: setup
+	$(BIN)/ruff format --check --quiet .
+lint: setup
+	$(BIN)/ruff check --quiet .
+types: setup
+	$(BIN)/basedpyright --warnings
+imports: setup
+	$(BIN)/lint-imports
+
+.PHONY: gen
+gen: setup ## write gen/ from proto/
+	$(call write_gen,gen)
+
+define write_gen
+	rm -rf $(1) && mkdir -p $(1)
+	$(PROTOC) --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet,only_async:$(1) $(PROTOS)
+	$(PROTOC) --include_imports --include_source_info -o $(1)/forge.binpb $(CONTRACT) google/rpc/status.proto google/rpc/error_details.proto
+endef
+
+.PHONY: gen-check
+gen-check: setup ## fail when gen/ is not what proto/ says
+	$(call write_gen,build/gen)
+	diff -r -x __pycache__ gen build/gen
+
+.PHONY: proto-lint proto-breaking
+proto-lint: setup
+	$(BIN)/buf lint gen/forge.binpb --path forge
+# The contract as it was committed before its last change: on a branch that is main's, here that is the change before.
+proto-breaking: setup
+	@mkdir -p build; base=$$(git rev-parse -q --verify $(or $(BASE),HEAD~1)^{commit} || true); \
+	base=$$(git log $${base:-HEAD} -n 1 --format=%H -- gen/forge.binpb); \
+	if [ -z "$$base" ]; then echo "no earlier contract to compare with"; exit 0; fi; \
+	git show $$base:gen/forge.binpb > build/before.binpb; \
+	$(BIN)/buf breaking gen/forge.binpb --against build/before.binpb
+
+.PHONY: lock
+lock: setup ## pin the newest versions that pyproject.toml allows
+	$(BIN)/pip-compile --quiet --strip-extras --all-extras --no-header --annotation-style=line \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+[a-z0-9]*/\1/' requirements.lock

@@ -1,0 +1,1 @@
+"""Accounts: API keys, and the guard of the edge."""

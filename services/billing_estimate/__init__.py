@@ -1,0 +1,1 @@
+"""Billing and estimates: the price book and what a request would cost."""

@@ -1,0 +1,1 @@
+"""The catalogue: which models there are, their versions, inputs and published figures."""

@@ -1,0 +1,169 @@
+"""A gRPC server as every service runs it: limits, errors, identity, health, reflection, traces, orderly end."""
+
+from __future__ import annotations  # grpc classes are generic in their stubs only
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+from services.chassis import identity, status
+from services.chassis.config import REPOSITORY
+from services.chassis.errors import MalformedRequest
+
+log = structlog.get_logger()
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+
+SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # two servers on one port would each get half of the calls
+    ("grpc.server.max_pending_requests", 20_000),  # the default cancels streams at random above 1,000 opened at once
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # Envoy pings silent connections; without these grpc answers "too many pings" and closes them.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A servicer and how to add it to a server."""
+
+    descriptor: ServiceDescriptor
+    add_to_server: Callable[[Any, aio.Server], None]
+    servicer: object
+
+
+@asynccontextmanager
+async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float) -> AsyncIterator[int]:
+    """Serve `mounts` on "host:port" until the block ends; yields the port, which matters when 0 was asked for.
+
+    On the way out health says NOT_SERVING first, then calls under way get `grace_seconds` to finish.
+    """
+    server = aio.server(options=SERVER_OPTIONS, interceptors=[aio_server_interceptor(), _Gate()])
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    for mount in mounts:
+        mount.add_to_server(mount.servicer, server)
+    reflection.enable_server_reflection(public_services(), server, pool=_contract())
+    port = server.add_insecure_port(address)
+    await server.start()
+    for name in ("", *(mount.descriptor.full_name for mount in mounts)):
+        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", address=address, port=port)
+    try:
+        yield port
+    finally:
+        await health.enter_graceful_shutdown()
+        await server.stop(grace_seconds)
+        log.info("stopped")
+
+
+async def until_told_to_stop() -> None:
+    """Return when the process gets SIGTERM or SIGINT."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+@cache
+def public_services() -> tuple[str, ...]:
+    """Names of the services the edge offers: those of the contract that have HTTP routes, and health."""
+    names = [
+        f"{file.package}.{service.name}"
+        for file in _descriptor_set().file
+        for service in file.service
+        if file.package.startswith("forge.") and file.package != "forge.worker.v1"
+    ]
+    return (*sorted(names), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+
+
+@cache
+def _descriptor_set() -> FileDescriptorSet:
+    return FileDescriptorSet.FromString(Path(REPOSITORY / "gen" / "forge.binpb").read_bytes())
+
+
+@cache
+def _contract() -> DescriptorPool:
+    """The whole contract, so that any service can answer reflection for all of them."""
+    pool = DescriptorPool()
+    for file in _descriptor_set().file:
+        pool.Add(file)  # pyright: ignore[reportAttributeAccessIssue] — missing from the stubs
+    health = health_pb2.DESCRIPTOR.serialized_pb
+    pool.AddSerializedFile(health)
+    return pool
+
+
+class _Malformed:
+    """Stands for a request that could not be decoded until a handler can answer it."""
+
+
+class _Gate(aio.ServerInterceptor):
+    """Admits the caller, answers what cannot be decoded, and turns exceptions into statuses, around every RPC."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or handler.request_streaming or not method.startswith("/forge."):
+            return handler
+
+        def admitted(request: object, context: aio.ServicerContext[Any, Any]) -> object:
+            identity.admit(method, context.invocation_metadata())  # pyright: ignore[reportArgumentType] — Metadatum pairs
+            if isinstance(request, _Malformed):
+                raise MalformedRequest("the request cannot be decoded: it is damaged or nested too deeply")
+            return request
+
+        async def unary(request: object, context: aio.ServicerContext[Any, Any]) -> object:
+            try:
+                return await handler.unary_unary(admitted(request, context), context)
+            except Exception as error:
+                return await _answer(error, context)
+
+        async def stream(request: object, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
+            try:
+                async with aclosing(handler.unary_stream(admitted(request, context), context)) as responses:
+                    async for response in responses:
+                        yield response
+            except Exception as error:
+                await _answer(error, context)
+
+        def deserialize(data: bytes) -> object:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return _Malformed()
+
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(stream, deserialize, handler.response_serializer)  # pyright: ignore[reportArgumentType] — async behaviours are not in the stubs
+        return grpc.unary_unary_rpc_method_handler(unary, deserialize, handler.response_serializer)  # pyright: ignore[reportArgumentType] — as above
+
+
+async def _answer(error: Exception, context: aio.ServicerContext[Any, Any]) -> None:
+    if isinstance(error, aio.AbortError):
+        raise error
+    await status.abort(context, error)

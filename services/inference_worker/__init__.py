@@ -1,0 +1,1 @@
+"""The inference worker: one process, one device, one version; it makes the videos."""

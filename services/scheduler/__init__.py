@@ -1,0 +1,1 @@
+"""The scheduler: accepts renders, places them on runtimes, and keeps their logs."""
