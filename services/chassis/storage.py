@@ -1,10 +1,12 @@
 """A service's own database: SQLAlchemy on SQLite, one writer, migrated at start by Alembic."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -12,8 +14,30 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def uninterrupted(method: Callable[P, Coroutine[Any, Any, T]]) -> "Callable[P, CoroutineType[Any, Any, T]]":
+    """Let a coroutine that holds a transaction run to its end when its caller is canceled.
+
+    A transaction cut off in the middle leaves its connection in an unknown state, and SQLite's only write lock with it.
+    """
+
+    @functools.wraps(method)
+    async def shielded(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.create_task(method(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
+
+    return shielded
+
+
 class Database:
-    """Transactions on one database. `writing` admits one at a time; `reading` sees what was committed."""
+    """Transactions on one database, to be held by `uninterrupted` coroutines only."""
 
     def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
         self._writer = writer
@@ -22,13 +46,13 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is durable once the block has ended, and never happened when it raises."""
+        """The one transaction that writes: durable once the block has ended, never happened when it raises."""
         async with self._turn, self._writer.begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view for reading."""
+        """A consistent view of what was committed."""
         async with self._reader.begin() as connection:
             yield connection
 

@@ -42,6 +42,7 @@ class Render(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     LAST_SEQ_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
@@ -67,6 +68,10 @@ class Render(_message.Message):
     """Trace of the render; empty when the request was not traced."""
     last_seq: _builtins.int
     """Number of the newest event."""
+    seed: _builtins.int
+    """Seed it is made with, drawn by the server when the request gave none: the same seed, version and inputs make the
+    same video on the same device and libraries.
+    """
     events_url: _builtins.str
     """Path of the event stream."""
     @_builtins.property
@@ -130,22 +135,27 @@ class Render(_message.Message):
         trace_id: _builtins.str = ...,
         error: Global___RenderError | None = ...,
         last_seq: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         events_url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "output", b"output", "progress", b"progress", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "id", b"id", "last_seq", b"last_seq", "model_version", b"model_version", "output", b"output", "phase", b"phase", "progress", b"progress", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "id", b"id", "last_seq", b"last_seq", "model_version", b"model_version", "output", b"output", "phase", b"phase", "progress", b"progress", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_cost_usd: _TypeAlias = _typing.Literal["estimated_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_cost_usd: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__was_cold_start: _TypeAlias = _typing.Literal["was_cold_start"]  # noqa: Y015
     _WhichOneofArgType__was_cold_start: _TypeAlias = _typing.Literal["_was_cold_start", b"_was_cold_start"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_cost_usd) -> _WhichOneofReturnType__estimated_cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__was_cold_start) -> _WhichOneofReturnType__was_cold_start | None: ...
 

@@ -1,0 +1,55 @@
+"""The catalogue over gRPC, remembered for a while so that it may be away for a while."""
+
+from forge.catalog.v1 import catalog_service_pb2 as pb
+from forge.catalog.v1 import catalog_service_pb2_grpc as rpc
+from grpc import aio
+
+from services.chassis.clock import Clock
+from services.chassis.errors import ForgeError, Kind, ServiceUnavailable
+from services.chassis.status import errors_of
+from services.scheduler import convert
+from services.scheduler.ports import Version
+
+FRESH_SECONDS = 30.0
+TIMEOUT_SECONDS = 5.0
+
+
+class VersionNotFound(ForgeError):
+    """The model has no such version."""
+
+    kind = Kind.NOT_FOUND
+    reason = "VERSION_NOT_FOUND"
+
+
+class GrpcCatalog:
+    """Reads versions from the catalog service. A stale answer is better than none while the service is away."""
+
+    def __init__(self, channel: aio.Channel, clock: Clock) -> None:
+        self._stub = rpc.CatalogServiceStub(channel)
+        self._clock = clock
+        self._known: dict[tuple[str, str | None], tuple[float, Version]] = {}
+
+    async def version(self, slug: str, model_version: str | None) -> Version:
+        """A version, the default one for None."""
+        key = (slug, model_version)
+        read_at, known = self._known.get(key, (float("-inf"), None))
+        if known is not None and self._clock.monotonic() - read_at < FRESH_SECONDS:
+            return known
+        try:
+            version = await self._read(slug, model_version)
+        except ServiceUnavailable:
+            if known is None:
+                raise
+            return known
+        self._known[key] = (self._clock.monotonic(), version)
+        return version
+
+    async def _read(self, slug: str, model_version: str | None) -> Version:
+        async with errors_of("the catalog"):
+            request = pb.GetInputSchemaRequest(slug=slug, model_version=model_version or "")
+            schema = await self._stub.GetInputSchema(request, timeout=TIMEOUT_SECONDS)
+            model = await self._stub.GetModel(pb.GetModelRequest(slug=slug), timeout=TIMEOUT_SECONDS)
+        for version in model.versions:
+            if version.version == schema.model_version:
+                return convert.version_from_proto(model, version, schema)
+        raise VersionNotFound(f"model '{slug}' has no version '{schema.model_version}'")

@@ -1,0 +1,67 @@
+"""Checks inputs with JSON Schema, in words of our own: the library's quote the input, which may be a private image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from services.chassis.errors import Violation
+from services.scheduler.adapters.data_uri import image_problem
+
+_TYPE_WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+class JsonSchemaChecker:
+    """Checks each input against the schema of its property; the first problem of each is reported."""
+
+    def check(self, properties: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Any]) -> list[Violation]:
+        """A violation for each input that is wrong."""
+        violations = []
+        for name, value in inputs.items():
+            if value is None:
+                continue  # null means left out
+            errors = sorted(
+                Draft202012Validator(properties[name]).iter_errors(value), key=lambda e: e.validator != "type"
+            )
+            problem = _words(errors[0], properties[name]) if errors else None
+            if problem is None and properties[name].get("x-forge-media") == "image":
+                problem = image_problem(value)
+            if problem is not None:
+                violations.append(Violation(name, problem))
+        return violations
+
+
+def _words(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    unit = f" {schema['x-forge-unit']}" if "x-forge-unit" in schema else ""
+    wanted: Any = error.validator_value
+    match error.validator:
+        case "type":
+            kinds = [wanted] if isinstance(wanted, str) else wanted
+            return "must be " + " or ".join(_TYPE_WORDS[kind] for kind in kinds)
+        case "minimum":
+            return f"must be at least {wanted}{unit}"
+        case "maximum":
+            return f"must be at most {wanted}{unit}"
+        case "exclusiveMinimum":
+            return f"must be more than {wanted}{unit}"
+        case "exclusiveMaximum":
+            return f"must be less than {wanted}{unit}"
+        case "multipleOf":
+            return f"must be a multiple of {wanted}{unit}"
+        case "minLength":
+            return "must not be empty" if wanted == 1 else f"must have at least {wanted} characters"
+        case "maxLength":
+            return f"must have at most {wanted} characters"
+        case "enum":
+            return f"must be one of: {', '.join(map(str, wanted))}"
+        case _:
+            return "is not valid: see the input schema of the version"

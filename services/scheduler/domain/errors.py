@@ -1,0 +1,103 @@
+"""What can go wrong between the scheduler and whoever asks it."""
+
+from collections.abc import Sequence
+
+from services.chassis.errors import ForgeError, Kind, Violation
+
+
+class RenderNotFound(ForgeError):
+    """No such render in the caller's account."""
+
+    kind = Kind.NOT_FOUND
+    reason = "RENDER_NOT_FOUND"
+
+    def __init__(self, render_id: str) -> None:
+        super().__init__(f"there is no render '{render_id[:100]}'", resource=("render", render_id[:100]))
+
+
+class VideoNotReady(ForgeError):
+    """The render has no video, now or ever."""
+
+    kind = Kind.NOT_FOUND
+    reason = "VIDEO_NOT_READY"
+
+    def __init__(self, render_id: str, status: str) -> None:
+        super().__init__(f"render '{render_id}' is {status}: it has no video", resource=("video", render_id))
+
+
+class UnknownTarget(ForgeError):
+    """No such device or region is known here."""
+
+    kind = Kind.INVALID
+    reason = "UNKNOWN_TARGET"
+
+    def __init__(self, field: str, value: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known)
+        super().__init__(
+            f"{field} '{value[:100]}' is unknown; known are: {listed}",
+            violations=[Violation(field, f"is unknown; use one of {listed}, or leave it out")],
+            metadata={"known": listed},
+        )
+
+
+class TargetNotOffered(ForgeError):
+    """The target is known, but this fleet has no slot of it that fits."""
+
+    kind = Kind.CONFLICT
+    reason = "TARGET_NOT_OFFERED"
+
+    def __init__(self, pin: str, offered: Sequence[str]) -> None:
+        listed = ", ".join(offered)
+        super().__init__(f"this fleet does not offer {pin}; it offers: {listed}", metadata={"offered": listed})
+
+
+class IdempotencyConflict(ForgeError):
+    """The idempotency key was used before, with another body."""
+
+    kind = Kind.CONFLICT
+    reason = "IDEMPOTENCY_CONFLICT"
+
+    def __init__(self) -> None:
+        super().__init__("this idempotency key was used with another body; use a new key for a new request")
+
+
+class NoFreeSlot(ForgeError):
+    """Nothing is free to start a runtime on."""
+
+    kind = Kind.EXHAUSTED
+    reason = "NO_FREE_SLOT"
+
+    def __init__(self, pin: str) -> None:
+        super().__init__(f"no slot of {pin} is free", retry_after_seconds=15)
+
+
+class RuntimeBusy(ForgeError):
+    """The runtime is rendering."""
+
+    kind = Kind.CONFLICT
+    reason = "RUNTIME_BUSY"
+
+    def __init__(self) -> None:
+        super().__init__("a runtime of this version is rendering; wait for it or cancel its render")
+
+
+class RuntimeStartFailed(ForgeError):
+    """The runtime did not become warm. `cause_reason` is the reason the worker gave."""
+
+    kind = Kind.CONFLICT
+    reason = "RUNTIME_START_FAILED"
+
+    def __init__(self, cause: str, *, cause_reason: str = "RUNTIME_START_FAILED", retry: bool = False) -> None:
+        super().__init__(f"the runtime could not be started: {cause}", metadata={"cause": cause_reason})
+        self.cause_reason = cause_reason
+        self.retry = retry
+
+
+class WorkerLost(ForgeError):
+    """The worker went away."""
+
+    kind = Kind.UNAVAILABLE
+    reason = "WORKER_LOST"
+
+    def __init__(self) -> None:
+        super().__init__("the worker was lost", retry_after_seconds=1)

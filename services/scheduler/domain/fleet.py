@@ -1,0 +1,82 @@
+"""Targets, slots and what a request may be pinned to."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.scheduler.domain.errors import TargetNotOffered, UnknownTarget
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A kind of device in a region. `simulated` when this fleet only imitates the device."""
+
+    gpu_type: str
+    region: str
+    simulated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.gpu_type}@{self.region}"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a request insists on; None leaves the choice to the scheduler."""
+
+    gpu_type: str | None = None
+    region: str | None = None
+
+    def admits(self, target: Target) -> bool:
+        """Whether a request with this pin may run on `target`."""
+        return self.gpu_type in (None, target.gpu_type) and self.region in (None, target.region)
+
+    def __str__(self) -> str:
+        return f"{self.gpu_type or 'any device'} in {self.region or 'any region'}"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One device a machine offers. `memory_gib` is None for a device without memory of its own (a CPU)."""
+
+    id: str
+    target: Target
+    device: str
+    """What the worker is told to use: "cpu" or "cuda:0"."""
+    memory_gib: float | None = None
+
+    def fits(self, vram_floor_gib: float) -> bool:
+        """Whether a version with this floor can run here."""
+        return self.memory_gib is None or self.memory_gib >= vram_floor_gib
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The slots this installation has, in the order of preference among equals."""
+
+    name: str
+    slots: tuple[Slot, ...]
+
+    @property
+    def targets(self) -> list[Target]:
+        """The distinct targets, ordered by device and region."""
+        return sorted({slot.target for slot in self.slots})
+
+    def check(self, pin: Pin, vram_floor_gib: float, known: Iterable[tuple[str, str]]) -> None:
+        """Raise UnknownTarget or TargetNotOffered when no slot could ever serve a request with this pin.
+
+        `known` are further (device, region) pairs that exist although this fleet has none of them.
+        """
+        pairs = {*known, *((t.gpu_type, t.region) for t in self.targets)}
+        gpu_types, regions = sorted({g for g, _ in pairs}), sorted({r for _, r in pairs if r})
+        if pin.gpu_type is not None and pin.gpu_type not in gpu_types:
+            raise UnknownTarget("gpu_type", pin.gpu_type, gpu_types)
+        if pin.region is not None and pin.region not in regions:
+            raise UnknownTarget("region", pin.region, regions)
+        if not self.slots_for(pin, vram_floor_gib):
+            raise TargetNotOffered(str(pin), [str(t) for t in self._fitting(vram_floor_gib)])
+
+    def slots_for(self, pin: Pin, vram_floor_gib: float) -> Sequence[Slot]:
+        """The slots that may serve a request."""
+        return [slot for slot in self.slots if pin.admits(slot.target) and slot.fits(vram_floor_gib)]
+
+    def _fitting(self, vram_floor_gib: float) -> list[Target]:
+        return sorted({slot.target for slot in self.slots if slot.fits(vram_floor_gib)})

@@ -1,0 +1,176 @@
+"""Rules over the inputs of a render that JSON Schema cannot say."""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.chassis.errors import Violation
+
+ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id"})
+"""Fields of an inference body that are not inputs of the model."""
+
+FRAMES_PER_LATENT_FRAME = 4  # both video autoencoders compress time by four
+
+
+@dataclass(frozen=True)
+class Request:
+    """An inference body, taken apart: where it goes, and what the model reads."""
+
+    slug: str
+    model_version: str | None
+    gpu_type: str | None
+    region: str | None
+    request_id: str | None
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule over several fields, as the catalogue states it. `text` says it in words."""
+
+    kind: str
+    fields: tuple[str, ...]
+    text: str
+
+
+def take_apart(body: Mapping[str, Any], path_slug: str | None) -> tuple[Request, list[Violation]]:
+    """Split a body into routing and inputs; says what is wrong with the routing."""
+    violations: list[Violation] = []
+    routing: dict[str, str | None] = {}
+    for name in sorted(ROUTING_FIELDS):
+        value = body.get(name)
+        if value is not None and not (isinstance(value, str) and value):
+            violations.append(Violation(name, "must be a non-empty string"))
+            value = None
+        routing[name] = value
+    model = routing["model"]
+    if path_slug and model and model != path_slug:
+        violations.append(Violation("model", f"must be '{path_slug[:100]}' as in the path, or be left out"))
+    if not path_slug and not model and not violations:
+        violations.append(Violation("model", "is required: the slug of the model to run"))
+    if (request_id := routing["request_id"]) and len(request_id) > 200:
+        violations.append(Violation("request_id", "must have at most 200 characters"))
+    request = Request(
+        slug=path_slug or model or "",
+        model_version=routing["model_version"],
+        gpu_type=routing["gpu_type"],
+        region=routing["region"],
+        request_id=routing["request_id"],
+        inputs={name: value for name, value in body.items() if name not in ROUTING_FIELDS},
+    )
+    return request, violations
+
+
+def unknown_inputs(inputs: Mapping[str, Any], known: Iterable[str]) -> list[Violation]:
+    """A violation for each input the version does not have, with the name that was probably meant."""
+    names = sorted({*known, *ROUTING_FIELDS})
+    violations: list[Violation] = []
+    for name in inputs:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else "; leave it out"
+            violations.append(Violation(name[:100], f"is not an input of this version{hint}"))
+    return violations
+
+
+def missing_input(name: str, properties: Mapping[str, Mapping[str, Any]]) -> list[Violation]:
+    """The violation for a required input that is absent."""
+    title = properties.get(name, {}).get("title", "")
+    return [Violation(name, f"is required{f': {title}' if title else ''}")]
+
+
+def not_finite(inputs: Mapping[str, Any]) -> list[Violation]:
+    """A violation for each NaN or infinity, at any depth."""
+    return [
+        Violation(path, "must be a finite number")
+        for path, value in _leaves("", inputs)
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+
+
+def broken_rules(rules: Iterable[Rule], inputs: Mapping[str, Any]) -> list[Violation]:
+    """A violation for each rule that complete inputs break. Inputs that are absent or not numbers break none."""
+    return [Violation(rule.fields[0], rule.text) for rule in rules if not _KINDS[rule.kind](rule.fields, inputs)]
+
+
+def with_defaults(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The inputs with what was left out filled in, and whole numbers as int where the schema says integer."""
+    filled = {name: schema["default"] for name, schema in properties.items() if "default" in schema} | dict(inputs)
+    return {
+        name: int(value) if _is_integer(properties.get(name, {})) and _is_number(value) else value
+        for name, value in filled.items()
+        if value is not None
+    }
+
+
+def ignored_inputs(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """A sentence for each input that was given although it has no effect."""
+    return tuple(
+        f"'{name}' has no effect: {properties[name]['x-forge-ignored']}"
+        for name in inputs
+        if "x-forge-ignored" in properties.get(name, {})
+    )
+
+
+def _is_integer(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type")
+    return kind == "integer" or (isinstance(kind, list) and "integer" in kind)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _leaves(path: str, value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}" if path else str(key), inner)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{path}[{index}]", inner)
+    else:
+        yield path, value
+
+
+def _numbers(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> list[float] | None:
+    """The values of the fields; None when one is not a number, so that the rule has nothing to say."""
+    values = [inputs.get(name) for name in fields]
+    return [float(value) for value in values if _is_number(value)] if all(map(_is_number, values)) else None  # pyright: ignore[reportArgumentType] — _is_number has checked them
+
+
+def _over_numbers(holds: Callable[..., bool]) -> Callable[[tuple[str, ...], Mapping[str, Any]], bool]:
+    def rule(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+        values = _numbers(fields, inputs)
+        return values is None or holds(*values)
+
+    return rule
+
+
+def _required_when_greater(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+    needed, left, right = fields
+    values = _numbers((left, right), inputs)
+    return values is None or values[0] <= values[1] or inputs.get(needed) is not None
+
+
+def _required_with(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+    present, needed = fields
+    value = inputs.get(present)
+    return not (_is_number(value) and value) or inputs.get(needed) is not None
+
+
+def _fills_blocks(num_frames: float, block_size: float) -> bool:
+    latent_frames = (num_frames - 1) // FRAMES_PER_LATENT_FRAME + 1
+    return block_size < 1 or latent_frames % block_size == 0
+
+
+_KINDS: Mapping[str, Callable[[tuple[str, ...], Mapping[str, Any]], bool]] = {
+    "four_k_plus_one": _over_numbers(lambda value: value % FRAMES_PER_LATENT_FRAME == 1),
+    "fills_blocks": _over_numbers(_fills_blocks),
+    "at_most_field": _over_numbers(lambda left, right: left <= right),
+    "less_than_field": _over_numbers(lambda left, right: left < right),
+    "required_when_greater": _required_when_greater,
+    "required_with": _required_with,
+}
+RULE_KINDS = frozenset(_KINDS)

@@ -1,0 +1,93 @@
+"""The gRPC edge: unpack, ask, pack. No rules live here."""
+
+from contextlib import aclosing
+
+from forge.scheduler.v1 import render_service_pb2_grpc, runtime_service_pb2_grpc
+
+from services.chassis.identity import caller
+from services.scheduler import convert
+from services.scheduler.usecases.fleet_view import FleetView
+from services.scheduler.usecases.scheduler import Scheduler
+
+
+class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
+    """Renders of the caller's account."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    async def Infer(self, request, context):
+        render = await self._scheduler.infer(
+            caller().account,
+            convert.body(request.input),
+            path_slug=request.slug,
+            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+            wait_seconds=request.wait_seconds if request.HasField("wait_seconds") else None,
+            cancel_on_disconnect=request.cancel_on_disconnect,
+        )
+        return convert.render_to_proto(render)
+
+    async def CreateRender(self, request, context):
+        render = await self._scheduler.create(
+            caller().account,
+            convert.body(request.input),
+            path_slug=None,
+            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+        )
+        return convert.render_to_proto(render)
+
+    async def GetRender(self, request, context):
+        return convert.render_to_proto(await self._scheduler.get(caller().account, request.render_id))
+
+    async def ListRenders(self, request, context):
+        page = await self._scheduler.page(
+            caller().account,
+            status=request.status,
+            slug=request.model,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return convert.page_to_proto(page)
+
+    async def CancelRender(self, request, context):
+        return convert.render_to_proto(await self._scheduler.cancel(caller().account, request.render_id))
+
+    async def WatchRender(self, request, context):
+        events = await self._scheduler.watch(caller().account, request.render_id, after_seq=request.after_seq)
+        await context.send_initial_metadata(())  # HTTP clients see the answer begin although nothing may happen yet
+        async with aclosing(events):
+            async for event in events:
+                yield convert.event_to_proto(event)
+
+    async def GetVideo(self, request, context):
+        output, pieces = await self._scheduler.video(caller().account, request.render_id)
+        await context.send_initial_metadata(convert.video_headers(output))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield convert.piece_to_proto(output, piece)
+
+
+class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):
+    """Runtimes of the fleet."""
+
+    def __init__(self, fleet: FleetView) -> None:
+        self._fleet = fleet
+
+    async def GetFamilyStatus(self, request, context):
+        return convert.family_to_proto(*await self._fleet.family(request.slug, request.version))
+
+    async def StartRuntime(self, request, context):
+        started = await self._fleet.start(
+            request.slug,
+            request.version,
+            convert.pin(request.gpu_type, request.region),
+            keep_warm=request.run_until_stopped,
+        )
+        return convert.started_to_proto(*started)
+
+    async def StopRuntime(self, request, context):
+        stopped = await self._fleet.stop(request.slug, request.version, convert.pin(request.gpu_type, request.region))
+        return convert.stopped_to_proto(*stopped)
+
+    async def GetCapacity(self, request, context):
+        return convert.capacity_to_proto(await self._fleet.capacity())

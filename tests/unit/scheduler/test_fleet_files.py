@@ -1,0 +1,84 @@
+"""Fleet files and what they offer."""
+
+import pytest
+
+from services.chassis.config import REPOSITORY
+from services.scheduler.adapters.yaml_fleet import FleetFileError, gpu_type_of, read_fleet
+from services.scheduler.domain.errors import TargetNotOffered
+from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
+
+CONFIG = REPOSITORY / "config"
+
+
+async def test_the_fleet_of_the_pages_has_their_six_targets_simulated():
+    fleet = await read_fleet("pages", CONFIG)
+    assert [str(target) for target in fleet.targets] == [
+        "B200@us-central1",
+        "B300@uk-south1",
+        "H100@eu-north1",
+        "H200@eu-north2",
+        "L40S@eu-north1",
+        "RTX6000@us-central1",
+    ]
+    assert all(slot.target.simulated and slot.device == "cpu" for slot in fleet.slots)
+
+
+async def test_the_local_fleet_is_never_empty():
+    fleet = await read_fleet("local", CONFIG)
+    assert fleet.slots
+    assert {slot.target.region for slot in fleet.slots} == {"local"}
+
+
+async def test_real_slots_are_numbered_as_devices_in_the_order_of_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "slots:\n"
+        "- {gpu_type: H200, region: here, count: 2, memory_gib: 141}\n"
+        "- {gpu_type: L40S, region: here, memory_gib: 48}\n"
+    )
+    fleet = await read_fleet(str(file), CONFIG)
+    assert [slot.device for slot in fleet.slots] == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("slots: [{gpu_type: H200}]", "region"),
+        ("slots: [{gpu_type: H200, region: x, colour: red}]", "colour"),
+        ("slots: []", "at least one slot"),
+        ("slots: [", "while parsing"),
+    ],
+)
+async def test_a_fleet_file_that_cannot_be_used_is_named_with_its_problem(tmp_path, text, problem):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(FleetFileError, match=problem) as refused:
+        await read_fleet(str(file), CONFIG)
+    assert str(file) in str(refused.value)
+
+
+async def test_an_unknown_fleet_names_those_there_are():
+    with pytest.raises(FleetFileError, match="local, pages"):
+        await read_fleet("moon", CONFIG)
+
+
+def test_a_version_goes_only_where_its_memory_floor_fits():
+    small, large = Target("L40S", "x"), Target("H200", "x")
+    fleet = Fleet("f", (Slot("a", small, "cuda:0", 48), Slot("b", large, "cuda:1", 141)))
+    assert [slot.id for slot in fleet.slots_for(Pin(), 80)] == ["b"]
+    with pytest.raises(TargetNotOffered, match="H200@x"):
+        fleet.check(Pin("L40S"), 80, ())
+
+
+@pytest.mark.parametrize(
+    ("product", "gpu_type"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX6000"),
+        ("NVIDIA B200", "B200"),
+    ],
+)
+def test_products_are_called_by_their_short_names(product, gpu_type):
+    assert gpu_type_of(product) == gpu_type

@@ -1,0 +1,173 @@
+"""What is checked before a render is accepted."""
+
+import base64
+import io
+import math
+
+import pytest
+from PIL import Image
+
+from services.chassis.errors import InvalidInput, Violation
+from services.scheduler.adapters.data_uri import MAX_DECODED_BYTES, image_problem
+from services.scheduler.domain.inputs import Rule, broken_rules
+
+
+def uri(data: bytes, media: str = "image/png") -> str:
+    return f"data:{media};base64,{base64.b64encode(data).decode()}"
+
+
+def picture(image_format: str, size=(16, 16), mode="RGB", **more) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, image_format, **more)
+    return buffer.getvalue()
+
+
+async def violations(house, **body) -> dict[str, str]:
+    with pytest.raises(InvalidInput) as refused:
+        await house.create(**body)
+    return {v.field: v.description for v in refused.value.violations}
+
+
+async def test_everything_that_is_wrong_is_said_at_once(open_house):
+    async with open_house() as house:
+        found = await violations(
+            house,
+            prompt="",
+            width=100,
+            num_frames=7.5,
+            guidance_scale=math.nan,
+            promt="a cat",
+            gpu_type=3,
+        )
+        assert found == {
+            "prompt": "must not be empty",
+            "width": "must be a multiple of 64",
+            "num_frames": "must be a whole number",
+            "guidance_scale": "must be a finite number",
+            "promt": "is not an input of this version; did you mean 'prompt'?",
+            "gpu_type": "must be a non-empty string",
+        }
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "description"),
+    [
+        ({"prompt": None}, "prompt", "is required: Prompt"),
+        ({"prompt": 5}, "prompt", "must be a string"),
+        ({"prompt": "x" * 21}, "prompt", "must have at most 20 characters"),
+        ({"width": 32}, "width", "must be at least 64"),
+        ({"width": 2048}, "width", "must be at most 1024"),
+        ({"width": "512"}, "width", "must be a whole number"),
+        ({"width": True}, "width", "must be a whole number"),
+        ({"guidance_scale": math.inf}, "guidance_scale", "must be a finite number"),
+        ({"num_frames": 96}, "num_frames", "must be one more than a multiple of 4"),
+        ({"num_frames": 121, "causal_block_size": 5}, "num_frames", "must fill its blocks"),
+        ({"zzzz": 1}, "zzzz", "is not an input of this version; leave it out"),
+        ({"prompt": {"a": [math.nan]}}, "prompt.a[0]", "must be a finite number"),
+        ({"model": ""}, "model", "must be a non-empty string"),
+        ({"request_id": "x" * 201}, "request_id", "must have at most 200 characters"),
+    ],
+)
+async def test_each_wrong_input_is_named_with_its_remedy(open_house, body, field, description):
+    async with open_house() as house:
+        assert (await violations(house, **body))[field] == description
+
+
+async def test_a_body_for_another_model_than_the_path_is_refused(open_house):
+    async with open_house() as house:
+        with pytest.raises(InvalidInput, match="must be 'beta' as in the path"):
+            await house.assembly.scheduler.create(
+                "ann", {"model": "alpha", "prompt": "x"}, path_slug="beta", idempotency_key=None
+            )
+
+
+async def test_what_was_left_out_is_filled_in_and_whole_numbers_are_whole(open_house):
+    async with open_house() as house:
+        render = await house.create(width=64.0)
+        inputs = await house.store.inputs(render.id)
+        assert inputs == {
+            "prompt": "a cat",
+            "width": 64,
+            "num_frames": 97,
+            "guidance_scale": 6.0,
+            "seed": render.seed,
+        }
+        assert isinstance(inputs["width"], int)
+
+
+async def test_a_seed_is_kept_or_drawn(open_house):
+    async with open_house() as house:
+        assert (await house.create(seed=17)).seed == 17
+        drawn = {(await house.create()).seed for _ in range(3)}
+        assert len(drawn) == 3
+
+
+async def test_an_input_without_effect_is_listed_in_the_warnings(open_house):
+    async with open_house() as house:
+        render = await house.create(negative_prompt="blur")
+        assert render.warnings == ("'negative_prompt' has no effect: this pipeline reads none",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "inputs", "holds"),
+    [
+        (("at_most_field", "low", "high"), {"low": 1, "high": 1}, True),
+        (("at_most_field", "low", "high"), {"low": 2, "high": 1}, False),
+        (("less_than_field", "low", "high"), {"low": 1, "high": 1}, False),
+        (("required_when_greater", "overlap", "frames", "base"), {"frames": 97, "base": 97}, True),
+        (("required_when_greater", "overlap", "frames", "base"), {"frames": 101, "base": 97}, False),
+        (("required_when_greater", "overlap", "frames", "base"), {"frames": 101, "base": 97, "overlap": 17}, True),
+        (("required_with", "ar_step", "block"), {"ar_step": 0}, True),
+        (("required_with", "ar_step", "block"), {"ar_step": 5}, False),
+        (("required_with", "ar_step", "block"), {"ar_step": 5, "block": 5}, True),
+        (("fills_blocks", "frames", "block"), {"frames": 97, "block": 5}, True),
+        (("fills_blocks", "frames", "block"), {"frames": 121, "block": 5}, False),
+        (("fills_blocks", "frames", "block"), {"frames": 97}, True),
+        (("four_k_plus_one", "frames"), {"frames": 1}, True),
+        (("four_k_plus_one", "frames"), {"frames": 25}, True),
+        (("four_k_plus_one", "frames"), {"frames": 24}, False),
+    ],
+)
+def test_rules_over_several_fields(rule, inputs, holds):
+    kind, *fields = rule
+    found = broken_rules([Rule(kind, tuple(fields), "text")], inputs)
+    assert found == ([] if holds else [Violation(fields[0], "text")])
+
+
+@pytest.mark.parametrize(
+    ("image_format", "media"),
+    [
+        ("PNG", "image/png"),
+        ("JPEG", "image/jpeg"),
+        ("WEBP", "image/webp"),
+        ("PPM", "image/x-portable-pixmap"),
+    ],
+)
+def test_the_four_kinds_of_images_are_taken(image_format, media):
+    assert image_problem(uri(picture(image_format), media)) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ("https://example.org/cat.png", "must be a data URI"),
+        ("data:image/png,abc", "must be a data URI"),
+        (uri(b"GIF89a", "image/gif"), "must be one of: image/png"),
+        ("data:image/png;base64,@@@@", "must be valid base64"),
+        ("data:image/png;base64,AAAA\nAAAA", "must be valid base64"),
+        (uri(b"not a picture"), "is not a readable image/png"),
+        (uri(picture("JPEG"), "image/png"), "is not a readable image/png"),
+        (uri(picture("PNG", (9000, 8))), "must have at most 8192 px a side"),
+        (uri(picture("PNG", (8000, 8000), "1")), "16.8 megapixels; it has 8000x8000"),
+        (uri(b"P6 100000 100000 255\n", "image/x-portable-pixmap"), "at most"),
+        ("data:image/png;base64," + "A" * (MAX_DECODED_BYTES * 2), "must have at most 12 MiB"),
+        (
+            uri(
+                picture("PNG", save_all=True, append_images=[Image.new("RGB", (16, 16), "red")]),
+            ),
+            "must have one frame",
+        ),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_refused_in_words(image, problem):
+    assert problem in (image_problem(image) or "")
