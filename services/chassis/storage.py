@@ -13,7 +13,6 @@ from alembic.config import Config
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

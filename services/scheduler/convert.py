@@ -1,6 +1,6 @@
 """Between the scheduler's words and the contract's messages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -191,7 +191,8 @@ def version_from_proto(
         weights_dtype=version.weights_dtype,
         vram_floor_gib=version.vram_floor_gib,
         schema=plain,
-        rules=tuple(Rule(rule["kind"], tuple(rule["fields"]), rule["text"]) for rule in plain.get("x-forge-rules", ())),
+        rules=_rules(plain.get("x-forge-rules", ())),
+        effects=_rules(plain.get("x-forge-effects", ())),
         known_targets=tuple((figure.gpu_type, figure.region) for figure in version.published_figures),
     )
 
@@ -248,6 +249,10 @@ def attempt_moment(event: worker_service_pb2.AttemptEvent) -> AttemptMoment:
 def worker_state(status: worker_service_pb2.WorkerStatus) -> WorkerState:
     """What a worker says of itself."""
     return WorkerState(status.worker_id, status.state, status.slug, status.model_version, status.render_id)
+
+
+def _rules(stated: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    return tuple(Rule(rule["kind"], tuple(rule["fields"]), rule["text"]) for rule in stated)
 
 
 def _plain(value: struct_pb2.Value) -> Any:

@@ -26,6 +26,7 @@ class Version:
     vram_floor_gib: float
     schema: Mapping[str, Any]
     rules: tuple[Rule, ...]
+    effects: tuple[Rule, ...]
     known_targets: tuple[tuple[str, str], ...]
 
     @property

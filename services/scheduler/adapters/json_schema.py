@@ -29,15 +29,18 @@ class JsonSchemaChecker:
         for name, value in inputs.items():
             if value is None:
                 continue  # null means left out
-            errors = sorted(
-                Draft202012Validator(properties[name]).iter_errors(value), key=lambda e: e.validator != "type"
-            )
-            problem = _words(errors[0], properties[name]) if errors else None
-            if problem is None and properties[name].get("x-forge-media") == "image":
+            if properties[name].get("x-forge-media") == "image" and isinstance(value, str):
                 problem = image_problem(value)
+            else:
+                problem = _first_problem(properties[name], value)
             if problem is not None:
                 violations.append(Violation(name, problem))
         return violations
+
+
+def _first_problem(schema: Mapping[str, Any], value: Any) -> str | None:
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: error.validator != "type")
+    return _words(errors[0], schema) if errors else None
 
 
 def _words(error: ValidationError, schema: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ class ScriptedWorkers:
                 continue
             async with self._changed:
                 await self._changed.wait_for(
-                    lambda: address not in self.workers or worker.canceled or self._allowed_steps > 0
+                    lambda: address not in self.workers or self.workers[address].canceled or self._allowed_steps > 0
                 )
             if address in self.workers:
                 self._allowed_steps -= 1

@@ -4,15 +4,13 @@ import asyncio
 import shutil
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from services.chassis.strict_yaml import ConfigurationInvalid, StrictShape, read_document
 from services.scheduler.domain.fleet import Fleet, Slot, Target
 
 
-class _SlotEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _SlotEntry(StrictShape):
     gpu_type: str = Field(min_length=1)
     region: str = Field(min_length=1)
     count: int = Field(default=1, ge=1, le=1024)
@@ -20,29 +18,20 @@ class _SlotEntry(BaseModel):
     memory_gib: float | None = Field(default=None, gt=0)
 
 
-class _FleetFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    slots: list[_SlotEntry] = []
+class _FleetFile(StrictShape):
+    slots: list[_SlotEntry] = []  # noqa: RUF012 — pydantic copies defaults
     discover: bool = False
     region: str = "local"
 
 
-class FleetFileError(Exception):
-    """The fleet file cannot be used; the message names the file, the field and the remedy."""
-
-
 async def read_fleet(name_or_path: str, config_dir: Path) -> Fleet:
-    """Read a fleet by the name of a file in `config_dir`/fleets, or by path. Raises FleetFileError."""
+    """Read a fleet by the name of a file in `config_dir`/fleets, or by path. Raises ConfigurationInvalid."""
     path = Path(name_or_path) if "/" in name_or_path or "." in name_or_path else None
     path = path or config_dir / "fleets" / f"{name_or_path}.yaml"
-    try:
-        parsed = _FleetFile.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
+    if not path.is_file():
         names = ", ".join(sorted(file.stem for file in (config_dir / "fleets").glob("*.yaml")))
-        raise FleetFileError(f"there is no fleet file {path}; known fleets are: {names}") from error
-    except (yaml.YAMLError, ValidationError) as error:
-        raise FleetFileError(f"{path}: {error}") from error
+        raise ConfigurationInvalid([f"{path}: there is no such fleet file; known fleets are: {names}"])
+    parsed = read_document(path, _FleetFile).content
     slots = [
         Slot(
             id=f"{entry.gpu_type}-{entry.region}-{index}",
@@ -57,7 +46,7 @@ async def read_fleet(name_or_path: str, config_dir: Path) -> Fleet:
     if parsed.discover:
         slots += await _discovered(parsed.region)
     if not slots:
-        raise FleetFileError(f"{path}: a fleet needs at least one slot; list some, or set 'discover: true'")
+        raise ConfigurationInvalid([f"{path}: a fleet needs at least one slot; list some, or set 'discover: true'"])
     return Fleet(name=path.stem, slots=tuple(slots))
 
 

@@ -92,26 +92,42 @@ def not_finite(inputs: Mapping[str, Any]) -> list[Violation]:
 
 def broken_rules(rules: Iterable[Rule], inputs: Mapping[str, Any]) -> list[Violation]:
     """A violation for each rule that complete inputs break. Inputs that are absent or not numbers break none."""
-    return [Violation(rule.fields[0], rule.text) for rule in rules if not _KINDS[rule.kind](rule.fields, inputs)]
+    return [Violation(rule.fields[0], rule.text) for rule in rules if not _DEMANDS[rule.kind](rule.fields, inputs)]
 
 
 def with_defaults(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The inputs with what was left out filled in, and whole numbers as int where the schema says integer."""
-    filled = {name: schema["default"] for name, schema in properties.items() if "default" in schema} | dict(inputs)
+    defaults = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
+    filled = defaults | {name: value for name, value in inputs.items() if value is not None}
     return {
         name: int(value) if _is_integer(properties.get(name, {})) and _is_number(value) else value
         for name, value in filled.items()
-        if value is not None
     }
 
 
-def ignored_inputs(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """A sentence for each input that was given although it has no effect."""
-    return tuple(
+def inputs_without_effect(
+    effects: Iterable[Rule],
+    given: Mapping[str, Any],
+    complete: Mapping[str, Any],
+    properties: Mapping[str, Mapping[str, Any]],
+) -> tuple[str, ...]:
+    """A sentence for each input that was given although it changes nothing, ever or beside the other inputs.
+
+    `effects` say on which other inputs the effect of one depends.
+    """
+    never = [
         f"'{name}' has no effect: {properties[name]['x-forge-ignored']}"
-        for name in inputs
-        if "x-forge-ignored" in properties.get(name, {})
-    )
+        for name, value in given.items()
+        if value is not None and "x-forge-ignored" in properties.get(name, {})
+    ]
+    here = [
+        f"'{name}' has no effect: {effect.text}"
+        for effect in effects
+        if given.get(name := effect.fields[0]) is not None
+        and given[name] != properties.get(name, {}).get("default")
+        and not _EFFECTS[effect.kind](effect.fields, complete)
+    ]
+    return (*never, *here)
 
 
 def _is_integer(schema: Mapping[str, Any]) -> bool:
@@ -165,12 +181,33 @@ def _fills_blocks(num_frames: float, block_size: float) -> bool:
     return block_size < 1 or latent_frames % block_size == 0
 
 
-_KINDS: Mapping[str, Callable[[tuple[str, ...], Mapping[str, Any]], bool]] = {
+def _windows_fill_blocks(num_frames: float, window: float, overlap: float, block_size: float) -> bool:
+    return num_frames <= window or (_fills_blocks(window, block_size) and _fills_blocks(overlap, block_size))
+
+
+def _greater(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+    values = _numbers(fields[1:], inputs)
+    return values is None or values[0] > values[1]
+
+
+def _guided(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+    values = _numbers(fields[1:], inputs)
+    return values is None or values[0] > 1
+
+
+_Holds = Callable[[tuple[str, ...], Mapping[str, Any]], bool]
+
+# The kinds of `x-forge-rules` and of `x-forge-effects`; `config/models/README.md` says what each means.
+_DEMANDS: Mapping[str, _Holds] = {
     "four_k_plus_one": _over_numbers(lambda value: value % FRAMES_PER_LATENT_FRAME == 1),
     "fills_blocks": _over_numbers(_fills_blocks),
+    "windows_fill_blocks": _over_numbers(_windows_fill_blocks),
     "at_most_field": _over_numbers(lambda left, right: left <= right),
     "less_than_field": _over_numbers(lambda left, right: left < right),
     "required_when_greater": _required_when_greater,
     "required_with": _required_with,
 }
-RULE_KINDS = frozenset(_KINDS)
+_EFFECTS: Mapping[str, _Holds] = {
+    "when_greater": _greater,
+    "when_guided": _guided,
+}

@@ -55,11 +55,10 @@ class Intake:
         for name in version.schema.get("required", ()):
             if request.inputs.get(name) is None:
                 violations += rules.missing_input(name, version.properties)
-        complete = rules.with_defaults(sound, version.properties)
         broken |= {violation.field for violation in violations}
-        violations += [
-            violation for violation in rules.broken_rules(version.rules, complete) if violation.field not in broken
-        ]
+        complete = rules.with_defaults(sound, version.properties)
+        comparable = {name: value for name, value in complete.items() if name not in broken}
+        violations += [v for v in rules.broken_rules(version.rules, comparable) if v.field not in broken]
         if violations:
             raise InvalidInput(violations)
         pin = Pin(request.gpu_type, request.region)
@@ -73,6 +72,6 @@ class Intake:
             request_id=request.request_id,
             inputs=complete,
             seed=complete.get("seed"),
-            warnings=rules.ignored_inputs(given, version.properties),
+            warnings=rules.inputs_without_effect(version.effects, given, complete, version.properties),
             sha256=hashlib.sha256(json.dumps([path_slug, body], sort_keys=True).encode()).hexdigest(),
         )

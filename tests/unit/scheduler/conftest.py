@@ -52,7 +52,7 @@ class FixedCatalog:
             raise ForgeError("no such model", kind=Kind.NOT_FOUND, reason="MODEL_NOT_FOUND")
         if model_version not in (None, "v1"):
             raise ForgeError("no such version", kind=Kind.NOT_FOUND, reason="VERSION_NOT_FOUND")
-        return Version(slug, "v1", "P", "r", "x", "bf16", 24.0, SCHEMA, RULES, (("B300", "uk-south1"),))
+        return Version(slug, "v1", "P", "r", "x", "bf16", 24.0, SCHEMA, RULES, (), (("B300", "uk-south1"),))
 
 
 class FixedEstimates:

@@ -3,7 +3,8 @@
 import pytest
 
 from services.chassis.config import REPOSITORY
-from services.scheduler.adapters.yaml_fleet import FleetFileError, gpu_type_of, read_fleet
+from services.chassis.strict_yaml import ConfigurationInvalid
+from services.scheduler.adapters.yaml_fleet import gpu_type_of, read_fleet
 from services.scheduler.domain.errors import TargetNotOffered
 from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
 
@@ -46,19 +47,19 @@ async def test_real_slots_are_numbered_as_devices_in_the_order_of_the_file(tmp_p
         ("slots: [{gpu_type: H200}]", "region"),
         ("slots: [{gpu_type: H200, region: x, colour: red}]", "colour"),
         ("slots: []", "at least one slot"),
-        ("slots: [", "while parsing"),
+        ("slots: [", "mine.yaml:1: expected the node content"),
     ],
 )
 async def test_a_fleet_file_that_cannot_be_used_is_named_with_its_problem(tmp_path, text, problem):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
-    with pytest.raises(FleetFileError, match=problem) as refused:
+    with pytest.raises(ConfigurationInvalid, match=problem) as refused:
         await read_fleet(str(file), CONFIG)
     assert str(file) in str(refused.value)
 
 
 async def test_an_unknown_fleet_names_those_there_are():
-    with pytest.raises(FleetFileError, match="local, pages"):
+    with pytest.raises(ConfigurationInvalid, match="local, pages"):
         await read_fleet("moon", CONFIG)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from services.chassis.errors import InvalidInput, Violation
 from services.scheduler.adapters.data_uri import MAX_DECODED_BYTES, image_problem
-from services.scheduler.domain.inputs import Rule, broken_rules
+from services.scheduler.domain.inputs import Rule, broken_rules, inputs_without_effect
 
 
 def uri(data: bytes, media: str = "image/png") -> str:
@@ -123,6 +123,9 @@ async def test_an_input_without_effect_is_listed_in_the_warnings(open_house):
         (("fills_blocks", "frames", "block"), {"frames": 97, "block": 5}, True),
         (("fills_blocks", "frames", "block"), {"frames": 121, "block": 5}, False),
         (("fills_blocks", "frames", "block"), {"frames": 97}, True),
+        (("windows_fill_blocks", "n", "w", "o", "b"), {"n": 97, "w": 97, "o": 16, "b": 5}, True),
+        (("windows_fill_blocks", "n", "w", "o", "b"), {"n": 257, "w": 97, "o": 17, "b": 5}, True),
+        (("windows_fill_blocks", "n", "w", "o", "b"), {"n": 257, "w": 97, "o": 37, "b": 4}, False),
         (("four_k_plus_one", "frames"), {"frames": 1}, True),
         (("four_k_plus_one", "frames"), {"frames": 25}, True),
         (("four_k_plus_one", "frames"), {"frames": 24}, False),
@@ -132,6 +135,25 @@ def test_rules_over_several_fields(rule, inputs, holds):
     kind, *fields = rule
     found = broken_rules([Rule(kind, tuple(fields), "text")], inputs)
     assert found == ([] if holds else [Violation(fields[0], "text")])
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "warned"),
+    [
+        (("when_greater", "noise", "frames", "base"), {"noise": 20, "frames": 97, "base": 97}, True),
+        (("when_greater", "noise", "frames", "base"), {"noise": 20, "frames": 101, "base": 97}, False),
+        (("when_greater", "noise", "frames", "base"), {"noise": 0, "frames": 97, "base": 97}, False),
+        (("when_greater", "noise", "frames", "base"), {"frames": 97, "base": 97}, False),
+        (("when_guided", "noise", "guidance"), {"noise": 20, "guidance": 1}, True),
+        (("when_guided", "noise", "guidance"), {"noise": 20, "guidance": 6}, False),
+    ],
+)
+def test_an_input_that_changes_nothing_beside_the_others_is_warned_of(rule, given, warned):
+    kind, *fields = rule
+    warnings = inputs_without_effect(
+        [Rule(kind, tuple(fields), "changes nothing")], given, given, {"noise": {"default": 0}}
+    )
+    assert warnings == (("'noise' has no effect: changes nothing",) if warned else ())
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class RunEstimate(_message.Message):
     estimated_warm_request_cost_usd: _builtins.float
     """Cost of a request to a warm runtime on the selected target: the pinned one, otherwise the one cheapest per request."""
     estimated_first_cold_request_cost_usd: _builtins.float
-    """Cost of a request that has to start the runtime first, on the same target."""
+    """Cost of a request that has to start the runtime first, on the same target; absent when the cold start is unknown."""
     @_builtins.property
     def selected_target(self) -> Global___TargetEstimate:
         """The target those two belong to."""
@@ -104,20 +104,24 @@ class RunEstimate(_message.Message):
         gpu_type: _builtins.str | None = ...,
         region: _builtins.str | None = ...,
         estimated_warm_request_cost_usd: _builtins.float = ...,
-        estimated_first_cold_request_cost_usd: _builtins.float = ...,
+        estimated_first_cold_request_cost_usd: _builtins.float | None = ...,
         selected_target: Global___TargetEstimate | None = ...,
         targets: _abc.Iterable[Global___TargetEstimate] | None = ...,
         fastest_target: Global___TargetEstimate | None = ...,
         lowest_cost_target: Global___TargetEstimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_gpu_type", b"_gpu_type", "_region", b"_region", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "region", b"region", "selected_target", b"selected_target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "region", b"region", "selected_target", b"selected_target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gpu_type", b"_gpu_type", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "model_version", b"model_version", "region", b"region", "selected_target", b"selected_target", "slug", b"slug", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "model_version", b"model_version", "region", b"region", "selected_target", b"selected_target", "slug", b"slug", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["estimated_first_cold_request_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__gpu_type: _TypeAlias = _typing.Literal["gpu_type"]  # noqa: Y015
     _WhichOneofArgType__gpu_type: _TypeAlias = _typing.Literal["_gpu_type", b"_gpu_type"]  # noqa: Y015
     _WhichOneofReturnType__region: _TypeAlias = _typing.Literal["region"]  # noqa: Y015
     _WhichOneofArgType__region: _TypeAlias = _typing.Literal["_region", b"_region"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_first_cold_request_cost_usd) -> _WhichOneofReturnType__estimated_first_cold_request_cost_usd | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_type) -> _WhichOneofReturnType__gpu_type | None: ...
     @_typing.overload

@@ -358,7 +358,8 @@ class InputSchema(_message.Message):
     @_builtins.property
     def schema(self) -> _struct_pb2.Struct:
         """JSON Schema (2020-12) of the inputs: defaults, bounds, and `x-forge-unit` for units. `x-forge-rules` holds rules over
-        several fields, each with its `kind`, `fields` and `text`; `x-forge-ignored` on a property says why the input has no effect.
+        several fields, each with its `kind`, `fields` and `text`; `x-forge-effects`, of the same form, says on which other inputs the
+        effect of one depends; `x-forge-ignored` on a property says why the input never has an effect.
         """
 
     @_builtins.property
