@@ -1,0 +1,51 @@
+"""The example requests of both models, at their full size, through the whole platform."""
+
+import io
+
+import av
+import pytest
+
+SVD = "stabilityai-stable-video-diffusion"
+SKYREELS = "skywork-skyreels-v2"
+
+
+def facts(video: bytes) -> tuple[int, int, int, float]:
+    """(frames, width, height, frames per second), read from the file itself."""
+    with av.open(io.BytesIO(video), mode="r", format="mp4") as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        assert stream.average_rate is not None
+        return frames, stream.width, stream.height, float(stream.average_rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("slug", "expected", "steps"), [(SVD, (25, 1024, 576, 7.0), 25), (SKYREELS, (97, 960, 544, 24.0), 40)]
+)
+def test_the_example_as_it_stands_becomes_its_video(platform, rest, followed, slug, expected, steps):
+    response = rest.post(f"/v1/inference/{slug}", json=platform.example(slug))
+    assert response.status_code == 200, response.text
+    render = response.json()
+    assert render["status"] == "succeeded", render
+    assert (render["progress"]["done_steps"], render["progress"]["total_steps"]) == (steps, steps)
+    video = rest.get(render["output"]["video_url"])
+    assert video.headers["content-type"] == "video/mp4"
+    assert len(video.content) == render["output"]["size_bytes"]
+    assert facts(video.content) == expected
+    output = render["output"]
+    assert (output["num_frames"], output["width"], output["height"], output["fps"]) == expected
+    warned = " ".join(render["warnings"])
+    if slug == SVD:
+        assert "'prompt' has no effect" in warned
+        assert "aspect" in warned
+    else:
+        assert "'addnoise_condition' has no effect" in warned
+    assert render["estimated_cost_usd"] > 0
+    events = followed(render["id"])
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    reported = {event["progress"]["done_steps"] for event in events if event["phase"] == "denoising"}
+    assert reported >= set(range(1, steps + 1)), "every real step is an event"
+    fractions = [event["progress"]["fraction"] for event in events]
+    assert fractions == sorted(fractions)
+    phases = list(dict.fromkeys(event["phase"] for event in events))
+    assert phases[-6:] == ["encoding", "denoising", "decoding", "muxing", "storing", "done"]

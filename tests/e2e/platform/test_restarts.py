@@ -1,0 +1,85 @@
+"""What happens when a process is killed while nothing runs."""
+
+import httpx
+import psutil
+import pytest
+
+SVD = "stabilityai-stable-video-diffusion"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["services.catalog", "services.billing_estimate", "services.accounts", "services.scheduler", "envoy.yaml"],
+)
+def test_a_killed_service_is_back_within_seconds_and_nothing_is_lost(platform, rest, eventually, module):
+    render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
+    assert render["status"] == "succeeded"
+    before = platform.processes(module)
+    assert before, module
+    for process in before:
+        process.kill()
+    psutil.wait_procs(before, timeout=10)
+    eventually(lambda: platform.processes(module) and platform.is_healthy(), seconds=20, what=f"return of {module}")
+
+    def answers():
+        try:
+            return rest.get(f"/v1/renders/{render['id']}").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    eventually(answers, seconds=20, what="an answer")
+    assert rest.get(f"/v1/renders/{render['id']}").json() == render
+    assert rest.get(render["output"]["video_url"]).status_code == 200
+    again = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
+    assert again["status"] == "succeeded", again
+
+
+def test_a_restarted_scheduler_keeps_the_workers_it_had(platform, rest, eventually):
+    render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
+    workers = {process.pid for process in platform.processes("services.inference_worker")}
+    for process in platform.processes("services.scheduler"):
+        process.kill()
+    eventually(lambda: not platform.is_healthy(), seconds=20, what="the loss")
+    eventually(platform.is_healthy, seconds=20, what="health")
+    body = platform.small(SVD, gpu_type=render["target"]["gpu_type"])
+    again = rest.post(f"/v1/inference/{SVD}", json=body).json()
+    assert again["was_cold_start"] is False
+    assert {process.pid for process in platform.processes("services.inference_worker")} == workers
+
+
+def test_a_killed_idle_worker_costs_a_cold_start_and_nothing_else(platform, rest, eventually):
+    rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD))
+    for process in platform.processes("services.inference_worker"):
+        process.kill()
+    render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
+    assert render["status"] == "succeeded"
+
+
+def test_a_worker_killed_in_the_middle_does_not_cost_the_render(platform, rest, eventually, followed):
+    body = platform.small(SVD, num_inference_steps=100, width=256, height=256, num_frames=8)
+    render = rest.post("/v1/renders", json=body).json()
+    path = f"/v1/renders/{render['id']}"
+    eventually(lambda: rest.get(path).json()["progress"]["done_steps"] > 3, seconds=60, what="progress")
+    for process in platform.processes("services.inference_worker"):
+        process.kill()
+    events = followed(render["id"])
+    assert events[-1]["status"] == "succeeded", events[-1]
+    assert events[-1]["attempt"] == 2
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+def test_a_scheduler_killed_in_the_middle_goes_on_with_its_running_render(platform, rest, eventually, followed):
+    body = platform.small(SVD, num_inference_steps=100, width=256, height=256, num_frames=8)
+    render = rest.post("/v1/renders", json=body).json()
+    path = f"/v1/renders/{render['id']}"
+    eventually(lambda: rest.get(path).json()["progress"]["done_steps"] > 3, seconds=60, what="progress")
+    for process in platform.processes("services.scheduler"):
+        process.kill()
+    eventually(lambda: not platform.is_healthy(), seconds=20, what="the loss")
+    eventually(platform.is_healthy, seconds=20, what="health")
+    events = followed(render["id"])
+    assert (events[-1]["status"], events[-1]["attempt"]) == ("succeeded", 1), events[-1]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    steps = [event["progress"]["done_steps"] for event in events if event["phase"] == "denoising"]
+    assert steps == sorted(steps)
+    assert set(range(1, 101)) <= set(steps), "no step is missing from the log"
