@@ -127,13 +127,14 @@ class Platform:
 
 
 def start_forge(home: Path, *args: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [str(FORGE), "up", "--port", "0", "--home", str(home), *args],
-        env=os.environ | (environment or {}),
-        stdout=(home.parent / "up.log").open("a"),
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with (home.parent / "up.log").open("a") as log:
+        return subprocess.Popen(
+            [str(FORGE), "up", "--port", "0", "--home", str(home), *args],
+            env=os.environ | (environment or {}),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 @pytest.fixture(scope="session")

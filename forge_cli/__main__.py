@@ -1,0 +1,52 @@
+"""The `forge` command: serve video models, and be a client of them."""
+
+import os
+from importlib.metadata import version
+
+import click
+
+from forge_cli.commands.demo import demo
+from forge_cli.commands.keys import keys
+from forge_cli.commands.models import estimate, model, models
+from forge_cli.commands.renders import cancel, render, renders, watch
+from forge_cli.commands.runtimes import capacity, runtimes, start, stop
+from forge_cli.commands.up import up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("forge-platform"), prog_name="forge")
+def forge() -> None:
+    """Serve video-generation models on GPUs you own, and render with them.
+
+    `forge up` runs the platform; the other commands talk to it, here or at --api-base / FORGE_API_BASE, with the key of
+    --api-key / FORGE_API_KEY or of $FORGE_HOME/api-key.
+    """
+
+
+for command in (
+    up,
+    demo,
+    models,
+    model,
+    estimate,
+    render,
+    watch,
+    cancel,
+    renders,
+    runtimes,
+    start,
+    stop,
+    capacity,
+    keys,
+):
+    forge.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it would print its own lines into progress bars
+    forge(prog_name="forge")
+
+
+if __name__ == "__main__":
+    main()

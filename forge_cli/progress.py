@@ -1,0 +1,155 @@
+"""A render's progress on the terminal: a live bar for people, single lines where nobody watches."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from forge.scheduler.v1.render_pb2 import RenderEvent
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from forge_cli import words
+
+_UNMEASURED_PHASES = frozenset({"queued", "starting"})
+_LINE_EVERY_FRACTION = 0.1
+
+
+class ProgressView(Protocol):
+    """Something that shows the events of one render, oldest first."""
+
+    def show(self, event: RenderEvent) -> None:
+        """Show the newest event."""
+        ...
+
+
+@contextmanager
+def progress_view(title: str, console: Console) -> Iterator[ProgressView]:
+    """A view of one render: a bar on a terminal, otherwise a line for each phase and about every tenth of the work."""
+    if not console.is_terminal:
+        yield LineView(title, console)
+        return
+    with live_bar(console) as progress:
+        yield BarView(title, progress)
+
+
+def live_bar(console: Console) -> Progress:
+    """The bar: what, how far, which step, how long it takes."""
+    return Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=28),
+        TaskProgressColumn(show_speed=False),
+        TextColumn("{task.fields[detail]}", markup=False),
+        _TimeColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class BarView:
+    """Shows events as one live bar."""
+
+    def __init__(self, title: str, progress: Progress, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._title = title
+        self._progress = progress
+        self._monotonic = monotonic
+        self._task = progress.add_task(f"{title}  queued", total=None, detail="", times=None)
+        self._first_at: float | None = None
+
+    def show(self, event: RenderEvent) -> None:
+        """Show the newest event."""
+        at = seconds_at(event)
+        self._first_at = at if self._first_at is None else self._first_at
+        waiting = event.phase in _UNMEASURED_PHASES
+        self._progress.update(
+            self._task,
+            description=f"{self._title}  {phase_of(event)}",
+            total=None if waiting else 1.0,
+            completed=0.0 if waiting else event.progress.fraction,
+            detail=detail_of(event),
+            times=_Times(at - self._first_at, eta_of(event), self._monotonic),
+        )
+
+
+class LineView:
+    """Shows events as lines, and only those that say something new."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title = title
+        self._console = console
+        self._first_at: float | None = None
+        self._shown: tuple[str, int] | None = None
+
+    def show(self, event: RenderEvent) -> None:
+        """Print a line when the phase changed or another tenth of the work is done."""
+        at = seconds_at(event)
+        self._first_at = at if self._first_at is None else self._first_at
+        mark = (phase_of(event), int(event.progress.fraction / _LINE_EVERY_FRACTION + 1e-9))
+        if mark == self._shown:
+            return
+        self._shown = mark
+        parts = [f"{at - self._first_at:7.1f} s  {self._title}  {phase_of(event)}", detail_of(event)]
+        if event.phase not in _UNMEASURED_PHASES:
+            parts.append(f"{event.progress.fraction:.0%}")
+        eta = eta_of(event)
+        if eta is not None:
+            parts.append(f"ETA {words.seconds(eta)}")
+        self._console.print(Text("  ".join(part for part in parts if part)), soft_wrap=True)
+
+
+def phase_of(event: RenderEvent) -> str:
+    """The phase, or the status where the phase does not tell how it ends."""
+    return event.status if event.status in ("canceling", "canceled", "failed", "expired") else event.phase
+
+
+def detail_of(event: RenderEvent) -> str:
+    """What there is to know beside the phase: the place in the queue, what a start does, or which step is done."""
+    progress = event.progress
+    if event.phase == "queued":
+        return f"place {progress.queue_position} in the queue" if progress.HasField("queue_position") else event.message
+    if event.phase == "denoising" and progress.total_steps:
+        return f"step {progress.done_steps} of {progress.total_steps}"
+    return event.message if event.phase == "starting" or event.status == "failed" else ""
+
+
+def eta_of(event: RenderEvent) -> float | None:
+    """Seconds left in half of the cases; None when unknown or nothing is left."""
+    known = event.progress.HasField("eta_seconds_p50") and event.phase != "done"
+    return event.progress.eta_seconds_p50 if known else None
+
+
+def seconds_at(event: RenderEvent) -> float:
+    """When the event happened, in seconds since the epoch, by the server's clock."""
+    return event.at.seconds + event.at.nanos / 1e9
+
+
+class _Times:
+    """How long a render has taken and will take, going on between two events by this machine's clock."""
+
+    def __init__(self, elapsed: float, eta: float | None, monotonic: Callable[[], float]) -> None:
+        self._elapsed, self._eta, self._monotonic = elapsed, eta, monotonic
+        self._since = monotonic()
+
+    def text(self) -> str:
+        passed = self._monotonic() - self._since
+        eta = f"  ETA {_clock(max(0.0, self._eta - passed))}" if self._eta is not None else ""
+        return f"{_clock(self._elapsed + passed)}{eta}"
+
+
+class _TimeColumn(ProgressColumn):
+    """Elapsed time and ETA."""
+
+    def render(self, task: Task) -> Text:
+        times = task.fields.get("times")
+        return Text(times.text() if times else "", style="progress.elapsed")
+
+
+def _clock(value: float) -> str:
+    whole = int(value)
+    return (
+        f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02d}"
+    )

@@ -1,0 +1,263 @@
+"""The whole platform on this machine: services and edge under a supervisor, from the lock to the last process."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
+from forge_cli.failures import CommandFailed
+from forge_cli.home import Home
+from forge_cli.logs import LogFollower, LogLine
+from forge_cli.supervise import Program, Supervisor
+
+EDGE = "edge"
+_WORKERS = "inference-worker"  # started by the scheduler, so that they outlive it; their log lies beside the others
+# The scheduler ends before those it asks, and the edge before all.
+_SERVICES = {"catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20}
+_STOP_SECONDS = {"scheduler": 20}
+_READY_SECONDS = 120.0
+_STOP_PATIENCE_SECONDS = 40.0
+_CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0
+_PREDECESSOR_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What to run. `port` 0 lets the system choose; `fleet` comes from `fleet_named`."""
+
+    home: Home
+    host: str
+    port: int
+    fleet: str
+
+
+def fleet_named(given: str | None, *, default: str = "local") -> str:
+    """The fleet to run: "pages", "local", or the absolute path of a fleet file that exists."""
+    fleet = given or default
+    if fleet in ("pages", "local"):
+        return fleet
+    path = Path(fleet).absolute()
+    if not path.is_file():
+        raise CommandFailed(f"there is no fleet {fleet}", hints=["use pages, local, or the path of a fleet file"])
+    return str(path)
+
+
+class Stack:
+    """The platform while it runs."""
+
+    def __init__(
+        self, base_url: str, first_key: str | None, supervisor: Supervisor, logs: LogFollower, logs_dir: Path
+    ) -> None:
+        self.base_url = base_url
+        self.first_key = first_key
+        self.logs = logs
+        self._supervisor = supervisor
+        self._logs_dir = logs_dir
+        self._pids: dict[str, int] = {}
+        self._crashes: dict[str, deque[float]] = {name: deque(maxlen=_CRASHES) for name in [*_SERVICES, EDGE]}
+
+    def wait_until_ready(self, show: Callable[[list[LogLine]], None]) -> None:
+        """Return once the edge says that every service is up. `show` gets the log lines as they come.
+
+        CommandFailed when a program crashes again and again, or when it takes too long.
+        """
+        deadline = time.monotonic() + _READY_SECONDS
+        with httpx.Client(trust_env=False, timeout=2.0) as client:
+            while time.monotonic() < deadline:
+                show(self.logs.poll())
+                for name in self.watch():
+                    if self.crashes_again_and_again(name):
+                        raise self.crash_report(name)
+                try:
+                    if client.get(f"{self.base_url}/healthz").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass  # the edge does not listen yet
+                time.sleep(0.1)
+        raise CommandFailed(
+            f"Forge was not ready after {_READY_SECONDS:.0f} s",
+            facts=[f"{line.service}: {line.text}" for line in self.logs.recent_warnings(10)],
+            hints=[f"the logs are in {self._logs_dir}"],
+        )
+
+    def watch(self) -> list[str]:
+        """The programs that ended since the last call. CommandFailed when the supervisor itself did."""
+        self._supervisor.check()
+        ended = []
+        for state in self._supervisor.states():
+            before = self._pids.get(state.name)
+            if before and before != state.pid:
+                ended.append(state.name)
+                self._crashes[state.name].append(time.monotonic())
+            self._pids[state.name] = state.pid if state.is_running else 0
+        return ended
+
+    def crashes_again_and_again(self, name: str) -> bool:
+        """Whether a program ended several times within a minute."""
+        times = self._crashes[name]
+        return len(times) == _CRASHES and times[-1] - times[0] < _CRASH_WINDOW_SECONDS
+
+    def crash_report(self, name: str) -> CommandFailed:
+        """What is known about a program that keeps ending."""
+        self.logs.poll()
+        return CommandFailed(
+            f"{name} keeps crashing; its last words were:",
+            facts=[line.text for line in self.logs.recent(name, 15)] or ["(nothing)"],
+            hints=[f"its whole log is {self._logs_dir / name}.log"],
+        )
+
+
+@contextmanager
+def running_stack(options: StackOptions) -> Iterator[Stack]:
+    """Start the platform; it is not ready yet when the block begins, and gone when it has ended.
+
+    CommandFailed when the home is in use, the port is taken, or a part cannot be prepared.
+    """
+    home = options.home
+    home.make()
+    with ExitStack() as cleanup:
+        cleanup.enter_context(home.locked())
+        _await_predecessor(home)
+        port = _listening_port(options.host, options.port)
+        ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
+        environment = child_environment(os.environ, options, ports)
+        key = _first_key(environment)
+        programs = [_service_program(name) for name in _SERVICES]
+        programs.append(Program(EDGE, envoy_command(_edge_config(options, port, ports)), order=30, stop_seconds=5))
+        logs = LogFollower(home.logs_dir, [*_SERVICES, EDGE, _WORKERS])
+        cleanup.callback(logs.close)
+        supervisor = Supervisor(programs, run_dir=home.run_dir, logs_dir=home.logs_dir)
+        cleanup.callback(supervisor.stop, patience_seconds=_STOP_PATIENCE_SECONDS)
+        supervisor.start(environment)
+        base_url = f"http://{_reachable(options.host)}:{port}"
+        cleanup.callback(home.api_base_file.unlink, missing_ok=True)
+        home.api_base_file.write_text(base_url + "\n", "utf-8")
+        yield Stack(base_url, key, supervisor, logs, home.logs_dir)
+
+
+def child_environment(
+    environment: Mapping[str, str], options: StackOptions, ports: Mapping[str, int]
+) -> dict[str, str]:
+    """What the services are started with: our own environment, their addresses, and absolute paths."""
+    child = {name: value for name, value in environment.items() if name not in ("FORGE_API_KEY", "FORGE_API_BASE")}
+    for name in ("FORGE_CONFIG_DIR", "FORGE_WEIGHTS"):
+        if name in child and Path(child[name]).is_dir():
+            child[name] = str(Path(child[name]).absolute())
+    child["FORGE_HOME"] = str(options.home.path)
+    child["FORGE_FLEET"] = options.fleet
+    child["PYTHONUNBUFFERED"] = "1"
+    # gRPC's fork handlers crash the child when the scheduler starts a worker while calls are under way; it only execs.
+    child.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    for name, port in ports.items():
+        child[f"FORGE_{name.replace('-', '_').upper()}_ADDRESS"] = f"127.0.0.1:{port}"
+    return child
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that are free now and stay so while a service restarts.
+
+    They lie below the range the system takes ports for outgoing connections and port 0 from.
+    """
+    found: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 2_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise CommandFailed("this machine has no free ports for the services")
+
+
+def _service_program(name: str) -> Program:
+    return Program(
+        name=name,
+        command=[sys.executable, "-P", "-m", f"services.{name.replace('-', '_')}"],
+        order=_SERVICES[name],
+        stop_seconds=_STOP_SECONDS.get(name, 10),
+    )
+
+
+def _edge_config(options: StackOptions, port: int, ports: Mapping[str, int]) -> Path:
+    address = {name.replace("-", "_"): f"127.0.0.1:{number}" for name, number in ports.items()}
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    try:
+        return write_edge_config(
+            options.home.run_dir,
+            EdgeAddresses(listen=f"{host}:{port}", **address),
+            otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        )
+    except ValueError as error:
+        raise CommandFailed(f"the edge cannot be set up: {error}") from error
+
+
+def _listening_port(host: str, port: int) -> int:
+    """The port to serve at: `port` when it is free, any free one for 0."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CommandFailed(
+            f"{host} is no address of this machine: {error}", hints=["choose another --host"]
+        ) from error
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise CommandFailed(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                hints=["choose another port with --port, or any free one with --port 0"],
+            ) from error
+        return probe.getsockname()[1]
+
+
+def _reachable(host: str) -> str:
+    """An address of this machine at which a server that listens on `host` answers."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 — compared with, not bound to
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _first_key(environment: Mapping[str, str]) -> str | None:
+    """The key that was made because the installation had none yet; None when it has one."""
+    made = subprocess.run(
+        [sys.executable, "-P", "-m", "services.accounts", "first-key"],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise CommandFailed("the first API key could not be made", facts=made.stderr.strip().splitlines()[-10:])
+    return made.stdout.strip() or None
+
+
+def _await_predecessor(home: Home) -> None:
+    """Let the services of an earlier run, whose `forge up` was killed, finish first: two must not share a database."""
+    pid = 0
+    try:
+        pid = int((home.run_dir / "supervisord.pid").read_text("utf-8"))
+        process = psutil.Process(pid)
+        if str(home.run_dir / "supervisord.conf") not in process.cmdline():
+            return
+        process.wait(_PREDECESSOR_SECONDS)
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return
+    except psutil.TimeoutExpired:
+        raise CommandFailed(
+            "the services of an earlier run still stop", hints=[f"wait, or end their supervisor with: kill {pid}"]
+        ) from None

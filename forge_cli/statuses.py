@@ -1,0 +1,106 @@
+"""What the API answered when it said no, in words: one form for gRPC statuses and JSON answers."""
+
+from collections.abc import Iterable
+
+import grpc
+import httpx
+from google.protobuf import json_format
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc import aio
+from grpc_status import rpc_status
+
+from forge_cli.failures import CommandFailed
+
+_HOW_TO_GIVE_A_KEY = (
+    "give a key with --api-key, FORGE_API_KEY, or api_key in $FORGE_HOME/cli.toml",
+    "on the machine that runs Forge the first key lies in $FORGE_HOME/api-key",
+)
+
+
+class RequestFailed(CommandFailed):
+    """An answer of the API that says no; `code` is its google.rpc.Code, `reason` its name in the contract or ""."""
+
+    def __init__(self, code: int, reason: str, message: str, *, facts: Iterable[str], hints: Iterable[str]) -> None:
+        super().__init__(message, facts=facts, hints=hints)
+        self.code = code
+        self.reason = reason
+
+
+def from_call(error: aio.AioRpcError, api_base: str) -> RequestFailed:
+    """The failure of an RPC."""
+    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType] — AioRpcError has what from_call reads
+    if status is None:
+        number = int(error.code().value[0])  # pyright: ignore[reportIndexIssue] — the value is (number, name)
+        status = status_pb2.Status(code=number, message=error.details() or "")
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return unreachable(api_base, status.message) if is_refused(error) else _not_ready(api_base, status.message)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            status.message = f"{api_base} did not answer in time"
+    return from_status(status)
+
+
+def from_response(response: httpx.Response) -> RequestFailed:
+    """The failure of an HTTP request. The response must have been read."""
+    try:
+        body = response.json()
+        status = status_pb2.Status(code=int(body["code"]), message=str(body["message"]))
+    except (ValueError, KeyError, TypeError):
+        return RequestFailed(
+            code_pb2.UNKNOWN,
+            "",
+            f"{response.request.url.copy_with(query=None)} answered HTTP {response.status_code}",
+            facts=[],
+            hints=[],
+        )
+    for detail in body.get("details", ()):
+        try:
+            json_format.ParseDict(detail, status.details.add(), ignore_unknown_fields=True)
+        except json_format.ParseError:
+            status.details.pop()  # a detail this client does not know says nothing to it
+    return from_status(status)
+
+
+def is_refused(error: aio.AioRpcError) -> bool:
+    """Whether nobody listens at the address, as opposed to an edge that waits for a service."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "")
+
+
+def _not_ready(api_base: str, cause: str) -> RequestFailed:
+    return RequestFailed(
+        code_pb2.UNAVAILABLE,
+        "",
+        f"Forge at {api_base} cannot answer now",
+        facts=[cause] if cause else [],
+        hints=["a part of it is being started; try again in some seconds"],
+    )
+
+
+def unreachable(api_base: str, cause: str) -> RequestFailed:
+    """Nobody answers at the API's address."""
+    return RequestFailed(
+        code_pb2.UNAVAILABLE,
+        "",
+        f"cannot reach Forge at {api_base}",
+        facts=[cause] if cause else [],
+        hints=["start it with 'forge up', or say where it is with --api-base or FORGE_API_BASE"],
+    )
+
+
+def from_status(status: status_pb2.Status) -> RequestFailed:
+    """A google.rpc.Status in words."""
+    reason, message, facts, hints = "", status.message, [], []
+    for detail in status.details:
+        if detail.Unpack(info := error_details_pb2.ErrorInfo()):
+            reason = info.reason
+            facts += [f"{key}: {value}" for key, value in sorted(info.metadata.items()) if value != reason]
+        elif detail.Unpack(bad := error_details_pb2.BadRequest()):
+            facts += [f"{v.field}: {v.description}" if v.field else v.description for v in bad.field_violations]
+            if any(v.description in message for v in bad.field_violations):
+                message = message.partition(":")[0]  # each violation has its own line below
+        elif detail.Unpack(retry := error_details_pb2.RetryInfo()):
+            hints.append(f"try again in {max(1, round(retry.retry_delay.ToNanoseconds() / 1e9))} s")
+    if status.code == code_pb2.UNAUTHENTICATED:
+        hints += _HOW_TO_GIVE_A_KEY
+    reason = reason or (code_pb2.Code.Name(status.code) if status.code in code_pb2.Code.values() else str(status.code))
+    facts.append(f"reason: {reason}")
+    return RequestFailed(status.code, reason, message or reason.lower(), facts=facts, hints=hints)

@@ -1,0 +1,122 @@
+"""Numbers, targets and times as people read them."""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from forge.common.v1.target_pb2 import Target
+from forge.scheduler.v1.render_pb2 import Render
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NOT_KNOWN = "–"
+_FILE_WIDTH = 240
+
+
+def seconds(value: float | None) -> str:
+    """A duration: "0.84 s", "12.3 s", "2 min 05 s"."""
+    if value is None:
+        return NOT_KNOWN
+    if value < 9.995:
+        return f"{value:.2f} s"
+    if value < 99.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def measured_ms(message: Message, field: str) -> str:
+    """An optional `*_ms` field as a duration; a dash when it was not measured."""
+    return seconds(getattr(message, field) / 1000 if message.HasField(field) else None)
+
+
+def dollars(value: float | None) -> str:
+    """An amount in US dollars with the digits that matter at its size."""
+    if value is None:
+        return NOT_KNOWN
+    return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+
+
+def size(count: int) -> str:
+    """A number of bytes: "640 B", "12.5 kB", "3.1 MB"."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def target(found: Target) -> str:
+    """A target: "H200 eu-north2 (simulated)"."""
+    if not found.gpu_type:
+        return NOT_KNOWN
+    return f"{found.gpu_type} {found.region}{' (simulated)' if found.simulated else ''}"
+
+
+def moment(stamp: Timestamp) -> str:
+    """A time in the reader's own time zone, to the second."""
+    if not (stamp.seconds or stamp.nanos):
+        return NOT_KNOWN
+    return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def video(render: Render) -> str:
+    """What the video is: "25 frames 1024×576 at 7 fps, 412.0 kB"."""
+    output = render.output
+    return f"{output.num_frames} frames {output.width}×{output.height} at {output.fps:g} fps, {size(output.size_bytes)}"
+
+
+def outcome(render: Render) -> str:
+    """How a render ended, in one line."""
+    parts = [f"{render.slug} {render.status}"]
+    if render.timing.HasField("total_ms"):
+        parts[0] += f" in {measured_ms(render.timing, 'total_ms')}"
+    if render.target.gpu_type:
+        parts.append(f"on {target(render.target)}")
+    if render.timing.HasField("cold_start_ms"):
+        parts.append(f"cold start {measured_ms(render.timing, 'cold_start_ms')}")
+    if render.status == "succeeded":
+        parts.append(video(render))
+    if render.HasField("estimated_cost_usd"):
+        parts.append(f"estimate {dollars(render.estimated_cost_usd)}")
+    return " · ".join(parts)
+
+
+def show_json(answer: Message | Sequence[Message]) -> None:
+    """Print a message, or a list of them, as the REST API would."""
+    fields = _as_json(answer) if isinstance(answer, Message) else [_as_json(message) for message in answer]
+    click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+
+
+def _as_json(message: Message) -> Any:
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def stdout_console() -> Console:
+    """Where tables go: as wide as the terminal; into files and pipes without folding."""
+    console = Console(highlight=False)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_FILE_WIDTH)
+
+
+def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print rows under their column names, or `empty` when there are none. A name that starts with ">" aligns right."""
+    if not rows:
+        console.print(Text(empty))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        justify = "right" if column.startswith(">") else "left"
+        # The first column holds what other commands are given: it must be possible to copy it.
+        table.add_column(column.removeprefix(">"), justify=justify, overflow="fold", no_wrap=place == 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # as text: what a server says is no markup
+    console.print(table)

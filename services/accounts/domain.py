@@ -1,0 +1,92 @@
+"""API keys: how a secret is spelled, what a key is, and when it works."""
+
+import binascii
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.chassis.errors import ForgeError, Kind, Violation
+
+DEFAULT_ACCOUNT = "default"
+SCOPES = ("read", "inference", "admin")
+DEFAULT_SCOPES = frozenset({"read", "inference"})
+MAX_NAME_LENGTH = 100
+MIN_TTL = timedelta(seconds=60)
+MAX_TTL = timedelta(days=36_500)
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_RANDOM_LENGTH = 32  # 190 bits
+_CHECKSUM_LENGTH = 6  # 62 ** 6 is more than the 32 bits of a CRC
+_SHOWN_LENGTH = 6  # of the random part: enough to tell keys apart, far too little to guess the rest
+_SECRET = re.compile(rf"(forge_[a-z0-9]{{1,16}}_[0-9A-Za-z]{{{_RANDOM_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})")
+
+
+class ApiKeyNotFound(ForgeError):
+    """The account has no such key."""
+
+    kind = Kind.NOT_FOUND
+    reason = "API_KEY_NOT_FOUND"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"this account has no API key '{key_id}'", resource=("forge.accounts.v1.ApiKey", key_id))
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as it is kept: never with its secret."""
+
+    id: str
+    account: str
+    name: str
+    prefix: str
+    scopes: frozenset[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    def works_at(self, now: datetime) -> bool:
+        """Whether the key opens anything at `now`."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def new_secret(environment: str) -> str:
+    """A secret nobody has seen: forge_<environment>_<random><checksum>."""
+    body = f"forge_{environment}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    return body + checksum(body)
+
+
+def checksum(body: str) -> str:
+    """Six characters that a mistyped or shortened secret fails, so that it is refused without a look-up."""
+    number = binascii.crc32(body.encode())
+    digits = []
+    for _ in range(_CHECKSUM_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def is_well_formed(secret: str) -> bool:
+    """Whether `secret` has the form of a key and its checksum is right."""
+    match = _SECRET.fullmatch(secret)
+    return match is not None and secrets.compare_digest(checksum(match[1]), match[2])
+
+
+def shown_prefix(secret: str) -> str:
+    """The start of a secret, to recognise it by."""
+    return secret[: secret.rindex("_") + 1 + _SHOWN_LENGTH]
+
+
+def violations_of(name: str, scopes: Sequence[str], ttl: timedelta | None) -> list[Violation]:
+    """Everything that is wrong with a request for a key."""
+    found = []
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        found.append(Violation("name", f"must have 1 to {MAX_NAME_LENGTH} characters, not {len(name)}"))
+    for position, scope in enumerate(scopes):
+        if scope not in SCOPES:
+            found.append(Violation(f"scopes[{position}]", f"must be one of {', '.join(SCOPES)}, not '{scope}'"))
+    if ttl is not None and not MIN_TTL <= ttl <= MAX_TTL:
+        found.append(Violation("ttl", f"must be {MIN_TTL.total_seconds():.0f} s to {MAX_TTL.days} days, or absent"))
+    return found

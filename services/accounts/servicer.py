@@ -1,0 +1,38 @@
+"""The gRPC edge of accounts: unpack, ask, pack."""
+
+from envoy.service.auth.v3 import external_auth_pb2_grpc as envoy_rpc
+from forge.accounts.v1 import account_service_pb2_grpc as rpc
+
+from services.accounts import convert
+from services.accounts.usecases import Guard, Keys
+from services.chassis.identity import caller
+
+
+class AccountServicer(rpc.AccountServiceServicer):
+    """API keys of the caller's account."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def GetAccount(self, request, context):
+        return convert.account_to_proto(caller())
+
+    async def CreateApiKey(self, request, context):
+        ttl = convert.ttl_from_proto(request)
+        return convert.created_to_proto(await self._keys.create(caller(), request.name, request.scopes, ttl))
+
+    async def ListApiKeys(self, request, context):
+        return convert.keys_to_proto(await self._keys.list(caller()))
+
+    async def RevokeApiKey(self, request, context):
+        return convert.key_to_proto(await self._keys.revoke(caller(), request.id))
+
+
+class AuthorizationServicer(envoy_rpc.AuthorizationServicer):
+    """Envoy's question about every request."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def Check(self, request, context):
+        return convert.verdict_to_proto(await self._guard.accept(convert.authorization_of(request)), request)

@@ -1,0 +1,265 @@
+"""A real Envoy with the real accounts service, and fakes of the other services that remember what reached them."""
+
+import asyncio
+import importlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from forge.billing.v1 import billing_estimate_service_pb2
+from forge.catalog.v1 import catalog_service_pb2
+from forge.scheduler.v1 import render_service_pb2, runtime_service_pb2
+from google.api import httpbody_pb2
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+
+from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
+from services.accounts.domain import new_secret
+from services.chassis.errors import ForgeError, Kind
+from services.chassis.server import Mount, serving
+
+CATALOG = [catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"]]
+BILLING = [billing_estimate_service_pb2.DESCRIPTOR.services_by_name["BillingEstimateService"]]
+SCHEDULER = [
+    render_service_pb2.DESCRIPTOR.services_by_name["RenderService"],
+    runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
+]
+
+
+@dataclass
+class Services:
+    """Fakes of catalog, billing-estimate and scheduler: they answer the least and remember who asked for what."""
+
+    calls: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    video: bytes = field(default_factory=lambda: os.urandom(5_000_000))
+    left: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    """Methods whose client went away before the answer."""
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    """A stream of events waits for this after its first one, and so does every call for a model named "slow"."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing that can wait ends while the block runs."""
+        self.may_end.clear()
+        try:
+            yield
+        finally:
+            self.may_end.set()
+
+    def mount(self, service: Any) -> Mount:
+        module = importlib.import_module(service.file.name.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
+        return Mount(service, getattr(module, f"add_{service.name}Servicer_to_server"), _Fake(self, service))
+
+    def last(self) -> tuple[str, dict[str, str], Any]:
+        return self.calls[-1]
+
+
+class _Fake:
+    def __init__(self, services: Services, service: Any) -> None:
+        self._services = services
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:
+        method = self._service.methods_by_name[name]
+        answer = GetMessageClass(method.output_type)
+
+        def remember(request: Any, context: Any) -> None:
+            self._services.calls.append((method.full_name, dict(context.invocation_metadata()), request))
+
+        async def unary(request: Any, context: Any) -> Any:
+            remember(request, context)
+            if getattr(request, "slug", "") == "slow":
+                try:
+                    await self._services.may_end.wait()
+                except asyncio.CancelledError:
+                    self._services.left.put_nowait(method.name)
+                    raise
+            if getattr(request, "render_id", "") == "missing":
+                raise ForgeError(
+                    "no such render", kind=Kind.NOT_FOUND, reason="RENDER_NOT_FOUND", resource=("render", "missing")
+                )
+            return answer()
+
+        async def events(request: Any, context: Any) -> AsyncIterator[Any]:
+            remember(request, context)
+            yield answer(seq=1, message="first")
+            await self._services.may_end.wait()
+            yield answer(seq=2, message="second")
+
+        async def video(request: Any, context: Any) -> AsyncIterator[Any]:
+            remember(request, context)
+            for start in range(0, len(self._services.video), 65_536):
+                yield httpbody_pb2.HttpBody(content_type="video/mp4", data=self._services.video[start : start + 65_536])
+
+        return {"WatchRender": events, "GetVideo": video}.get(name, unary)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge that runs, and what a test needs to talk to it."""
+
+    directory: Path
+    http: httpx.AsyncClient
+    grpc: aio.Channel
+    process: asyncio.subprocess.Process
+
+    async def until_healthz(self, status: int | None = None) -> None:
+        """Return when /healthz answers: with `status`, where that is given."""
+        async with asyncio.timeout(20):
+            while True:
+                assert self.process.returncode is None, (self.directory / "envoy.log").read_text()
+                with suppress(httpx.TransportError):
+                    if status in (None, (await self.http.get("/healthz")).status_code):
+                        return
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running_edge(
+    directory: Path,
+    addresses: EdgeAddresses,
+    *,
+    otlp_endpoint: str | None = None,
+    edit: Callable[[str], str] = lambda config: config,
+) -> AsyncIterator[Edge]:
+    config = write_edge_config(directory, addresses, otlp_endpoint=otlp_endpoint)
+    config.write_text(edit(config.read_text()))
+    with (directory / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*envoy_command(config), stdout=log, stderr=log)
+    try:
+        async with (
+            httpx.AsyncClient(base_url=f"http://{addresses.listen}", timeout=20) as http,
+            aio.insecure_channel(addresses.listen, options=[("grpc.max_receive_message_length", -1)]) as channel,
+        ):
+            edge = Edge(directory, http, channel, process)
+            await edge.until_healthz()
+            yield edge
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_edge() -> Callable[..., AbstractAsyncContextManager[Edge]]:
+    """Runs a further edge while a block lasts, in a directory and with addresses of its own."""
+    return running_edge
+
+
+def free_address() -> str:
+    """An address of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def dead_address() -> str:
+    """An address where nothing answers."""
+    return free_address()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("forge-home")
+
+
+@pytest.fixture(scope="session")
+def accounts_address(home: Path) -> Iterator[str]:
+    address = free_address()
+    environment = os.environ | {"FORGE_HOME": str(home), "FORGE_ACCOUNTS_ADDRESS": address}
+    subprocess.run([sys.executable, "-m", "services.accounts", "first-key"], env=environment, check=True)
+    with (
+        (home / "accounts.log").open("wb") as log,
+        subprocess.Popen([sys.executable, "-m", "services.accounts"], env=environment, stderr=log) as process,
+    ):
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Secrets that open everything, and some that must open nothing."""
+
+    admin: str
+    reader: str
+    wrong: str
+    revoked: str
+    broken: str
+
+    @property
+    def header(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.admin}"}
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.admin}"),)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def services() -> Services:
+    services = Services()
+    services.may_end.set()
+    return services
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def addresses(services: Services, accounts_address: str) -> AsyncIterator[EdgeAddresses]:
+    """Every service running, and a free address for an edge."""
+    async with AsyncExitStack() as stack:
+        ports = [
+            await stack.enter_async_context(
+                serving("127.0.0.1:0", [services.mount(service) for service in group], grace_seconds=0)
+            )
+            for group in (CATALOG, BILLING, SCHEDULER)
+        ]
+        catalog, billing_estimate, scheduler = (f"127.0.0.1:{port}" for port in ports)
+        yield EdgeAddresses(
+            listen=free_address(),
+            catalog=catalog,
+            billing_estimate=billing_estimate,
+            accounts=accounts_address,
+            scheduler=scheduler,
+        )
+
+
+@pytest.fixture
+def other_addresses(addresses: EdgeAddresses) -> EdgeAddresses:
+    """The same services, and a free address for a further edge."""
+    return replace(addresses, listen=free_address())
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def edge(addresses: EdgeAddresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+    """An edge with every service behind it."""
+    async with running_edge(tmp_path_factory.mktemp("edge"), addresses) as running:
+        await running.until_healthz(200)
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def keys(edge: Edge, home: Path) -> Keys:
+    admin = (home / "api-key").read_text().strip()
+    header = {"authorization": f"Bearer {admin}"}
+    reader, revoked = [
+        (await edge.http.post("/v1/api-keys", json={"name": "test", "scopes": ["read"]}, headers=header)).json()
+        for _ in range(2)
+    ]
+    await edge.http.delete(f"/v1/api-keys/{revoked['api_key']['id']}", headers=header)
+    return Keys(
+        admin=admin,
+        reader=reader["secret"],
+        wrong=new_secret("local"),
+        revoked=revoked["secret"],
+        broken=admin[:-1] + ("0" if admin[-1] != "0" else "1"),
+    )

@@ -1,0 +1,91 @@
+"""A real accounts server on a real SQLite file, with a clock the tests own."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from envoy.service.auth.v3 import external_auth_pb2 as envoy_pb2
+from envoy.service.auth.v3 import external_auth_pb2_grpc as envoy_rpc
+from forge.accounts.v1 import account_service_pb2_grpc as rpc
+from grpc import aio
+
+from services.accounts.__main__ import MIGRATIONS, mounts
+from services.accounts.adapters.hmac_hasher import HmacHasher
+from services.accounts.adapters.remembering_key_store import RememberingKeyStore
+from services.accounts.adapters.secret_files import SecretFile
+from services.accounts.adapters.sql_key_store import SqlKeyStore
+from services.accounts.usecases import Guard, Keys, UseLog
+from services.chassis.clients import channel_to
+from services.chassis.clock import SystemClock
+from services.chassis.identity import Caller
+from services.chassis.server import serving
+from services.chassis.storage import Database, sqlite_database
+
+
+@dataclass
+class StoppedClock(SystemClock):
+    """A clock that moves when told."""
+
+    at: datetime = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    def pass_time(self, **duration: float) -> None:
+        self.at += timedelta(**duration)
+
+
+@dataclass
+class Accounts:
+    """The running service and ways to call it."""
+
+    path: Path
+    address: str
+    database: Database
+    store: RememberingKeyStore
+    keys: Keys
+    uses: UseLog
+    guard: Guard
+    clock: StoppedClock
+    stack: AsyncExitStack
+    channels: dict[Caller, aio.Channel] = field(default_factory=dict)
+
+    async def as_caller(self, account: str = "default", *scopes: str) -> Any:
+        """A stub that calls as the edge would for a key of `account` with `scopes`."""
+        caller = Caller(account, "key_of_the_caller", frozenset(scopes or ("admin",)))
+        if caller not in self.channels:
+            self.channels[caller] = await self.stack.enter_async_context(channel_to(self.address, caller))
+        return rpc.AccountServiceStub(self.channels[caller])
+
+    async def check(self, **headers: str) -> envoy_pb2.CheckResponse:
+        """Ask as Envoy does."""
+        request = envoy_pb2.CheckRequest()
+        request.attributes.request.http.headers.update({name.replace("_", "-"): text for name, text in headers.items()})
+        async with aio.insecure_channel(self.address) as channel:
+            return await envoy_rpc.AuthorizationStub(channel).Check(request)
+
+    async def opens(self, secret: str) -> bool:
+        """Whether a key lets a request pass."""
+        return (await self.check(authorization=f"Bearer {secret}")).HasField("ok_response")
+
+
+@pytest_asyncio.fixture
+async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
+    async with AsyncExitStack() as stack:
+        path = tmp_path / "accounts.sqlite"
+        database = await stack.enter_async_context(sqlite_database(path, MIGRATIONS))
+        clock = StoppedClock()
+        store = RememberingKeyStore(SqlKeyStore(database), clock)
+        hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
+        keys = Keys(store, hasher, clock, environment="test")
+        uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
+        guard = Guard(store, hasher, uses, clock)
+        port = await stack.enter_async_context(serving("127.0.0.1:0", mounts(keys, guard), grace_seconds=0))
+        yield Accounts(path, f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, stack)

@@ -1,0 +1,69 @@
+"""Rules of how a recorded list of events shows on the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from forge_cli.progress import BarView, LineView, detail_of, live_bar, phase_of, progress_view
+
+
+def recorded(story, *, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=140, color_system=None, legacy_windows=False)
+    with progress_view("toy", console) as view:
+        for event in story:
+            view.show(event)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_lines_appear_at_each_phase_and_about_every_tenth(story):
+    lines = recorded(story, terminal=False).splitlines()
+    assert [line.split()[3] for line in lines] == [
+        "queued", "starting", "encoding", *["denoising"] * 9, "decoding", "done",
+    ]  # fmt: skip
+    assert lines[-1].strip() == "29.0 s  toy  done  100%"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_terminal_gets_a_bar_that_is_gone_when_the_block_ends(story):
+    shown = recorded(story, terminal=True)
+    assert "\x1b[?25l" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_the_bar_shows_phase_step_share_and_times(story):
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None)
+    progress = live_bar(console)
+    clock = [100.0]
+    view = BarView("toy", progress, monotonic=lambda: clock[0])
+    for event in story[:18]:
+        view.show(event)
+    clock[0] += 2.0
+    with console.capture() as captured:
+        console.print(progress.get_renderable())
+    assert "toy  denoising" in captured.get()
+    assert "50%" in captured.get()
+    assert "step 15 of 25" in captured.get()
+    assert "0:19  ETA 0:13" in captured.get()
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"), [("canceled", "canceled"), ("failed", "failed"), ("running", "denoising")]
+)
+def test_the_end_shows_instead_of_the_phase_it_came_in(event, status, phase):
+    assert phase_of(event(1, "denoising", status=status)) == phase
+
+
+def test_a_place_in_the_queue_is_only_told_when_there_is_one(event):
+    assert detail_of(event(1, "queued", status="queued", message="waits for a slot")) == "waits for a slot"
+    assert detail_of(event(1, "denoising")) == ""
+
+
+def test_a_replay_after_a_break_prints_nothing_twice(story):
+    console = Console(file=io.StringIO(), width=140)
+    view = LineView("toy", console)
+    for event in (story[2], story[2], story[3]):
+        view.show(event)
+    assert isinstance(console.file, io.StringIO)
+    assert len(console.file.getvalue().splitlines()) == 2
