@@ -21,8 +21,8 @@ def build_inputs(
 ) -> dict[str, Any]:
     """The model's inputs from "name=value" pairs and an image file.
 
-    A name the schema does not know is passed on as text: the server knows best what was meant. CommandFailed lists
-    every pair that cannot be read and every required field that is missing.
+    CommandFailed lists every pair that cannot be read, every name the schema does not know, and every required field
+    that is missing.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     inputs: dict[str, Any] = {}
@@ -34,6 +34,10 @@ def build_inputs(
             continue
         if name in inputs:
             wrong.append(f"{name} is given twice")
+            continue
+        if name not in properties and name not in ROUTING_FIELDS:
+            meant = closest(name, properties)
+            wrong.append(f"{name} is not an input of this version" + (f"; did you mean {meant}?" if meant else ""))
             continue
         try:
             inputs[name] = parse_value(text, properties.get(name, {}))
@@ -93,11 +97,11 @@ _EXPECTED = {
 
 
 def image_field(properties: Mapping[str, Any]) -> str | None:
-    """The field that takes an image: one whose schema says so, otherwise one named like it."""
+    """The field that takes an image, as its schema says."""
     for name, field_schema in properties.items():
-        if str(field_schema.get("contentMediaType", "")).startswith("image/"):
+        if field_schema.get("x-forge-media") == "image":
             return name
-    return next((name for name in ("image", "input_image", "image_url") if name in properties), None)
+    return None
 
 
 def data_uri(path: Path) -> str:

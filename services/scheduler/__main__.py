@@ -148,7 +148,7 @@ async def run(settings: SchedulerSettings) -> None:
                 store=SqlRenderStore(database, clock),
                 runtime_store=SqlRuntimeStore(database),
                 placer=LocalPlacer(
-                    settings.home / "run",
+                    settings.home,
                     environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
                     launch_seconds=settings.worker_launch_seconds,
                     stop_seconds=settings.worker_stop_seconds,

@@ -141,9 +141,8 @@ class Runtimes:
                 self._runtimes[stored.id] = adopted
                 log.info("worker adopted", runtime_id=stored.id, slug=stored.slug)
             else:
-                if stored.pid is not None and stored.address is not None:
-                    await self._placer.terminate(stored.id, WorkerProcess(stored.address, stored.pid))
-                await self._store.remove(stored.id)
+                self._runtimes[stored.id] = stored
+                self._end(stored)  # its slot is free when its process is gone; nobody else waits for that
 
     async def tend(self) -> None:
         """Free the slots of runtimes that idle too long, and notice workers that died; runs until canceled."""

@@ -147,12 +147,14 @@ class Scheduler:
         render = await self._owned(account, render_id)
         if after_seq > render.last_seq:
             raise InvalidInput([Violation("after_seq", f"must be at most {render.last_seq}, the newest event")])
-        return self._follow(account, render_id, after_seq)
+        return self._follow(render, after_seq)
 
-    async def _follow(self, account: str, render_id: str, seq: int) -> AsyncGenerator[RenderEvent, None]:
-        with self._bell.listening(render_id) as listener:
+    async def _follow(self, render: Render, seq: int) -> AsyncGenerator[RenderEvent, None]:
+        if render.is_final and seq == render.last_seq:
+            return
+        with self._bell.listening(render.id) as listener:
             while True:
-                events = await self._store.events(render_id, seq, _BATCH)
+                events = await self._store.events(render.id, seq, _BATCH)
                 for event in events:
                     seq = event.seq
                     yield event
@@ -160,9 +162,7 @@ class Scheduler:
                         return
                 if events or await listener.heard(KEEP_ALIVE_SECONDS):
                     continue
-                render = await self.get(account, render_id)
-                if render.last_seq == seq and render.is_final:
-                    return
+                render = await self.get(render.account, render.id)
                 if render.last_seq == seq:
                     yield replace(snapshot(render, self._clock.now(), ""), keep_alive=True)
 

@@ -16,7 +16,7 @@ SLOT = Slot("slot-0", Target("CPU", "local"), "cpu")
 
 @pytest.fixture
 def placer(tmp_path: Path) -> LocalPlacer:
-    return LocalPlacer(tmp_path / "run", environment={"FORGE_HOME": str(tmp_path)}, launch_seconds=30, stop_seconds=10)
+    return LocalPlacer(tmp_path, environment={"FORGE_HOME": str(tmp_path)}, launch_seconds=30, stop_seconds=10)
 
 
 async def test_a_worker_lives_from_its_launch_to_its_end(placer, tmp_path):

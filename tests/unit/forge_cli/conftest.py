@@ -39,7 +39,7 @@ SCHEMA = {
     "required": ["prompt", "image"],
     "properties": {
         "prompt": {"type": "string"},
-        "image": {"type": "string", "contentMediaType": "image/png"},
+        "image": {"type": "string", "x-forge-media": "image"},
         "num_frames": {"type": "integer", "minimum": 1, "maximum": 25, "default": 25, "x-forge-unit": "frames"},
         "guidance_scale": {"type": "number", "default": 3.0},
         "tiled": {"type": "boolean"},

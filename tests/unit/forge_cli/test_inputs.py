@@ -40,7 +40,7 @@ def test_a_value_of_another_type_is_refused(text, kind):
 
 def test_a_pair_without_a_name_and_a_name_given_twice_are_both_told():
     with pytest.raises(CommandFailed) as refused:
-        build_inputs({}, ["prompt", "a=1", "a=2"], None, slug="toy")
+        build_inputs({"properties": {"a": {}}}, ["prompt", "a=1", "a=2"], None, slug="toy")
     assert len(refused.value.facts) == 2
 
 
@@ -51,8 +51,8 @@ def test_an_image_for_a_model_without_one_is_refused(tmp_path):
 
 
 def test_the_field_for_the_image_is_the_one_the_schema_marks():
-    assert image_field({"start": {"contentMediaType": "image/png"}, "image": {}}) == "start"
-    assert image_field({"image": {}}) == "image"
+    assert image_field({"start": {"x-forge-media": "image"}, "image": {}}) == "start"
+    assert image_field({"image": {}}) is None
     assert image_field({"prompt": {}}) is None
 
 
@@ -79,3 +79,9 @@ def test_a_file_that_is_no_image_or_no_file_is_refused(tmp_path):
         data_uri(tmp_path / "a.png")
     with pytest.raises(CommandFailed, match="No such file"):
         data_uri(tmp_path / "b.png")
+
+
+def test_a_name_the_model_does_not_know_is_told_with_the_one_that_was_meant():
+    with pytest.raises(CommandFailed) as refused:
+        build_inputs({"properties": {"prompt": {"type": "string"}}}, ["promt=x"], None, slug="toy")
+    assert refused.value.facts == ("promt is not an input of this version; did you mean prompt?",)

@@ -1,0 +1,99 @@
+"""Real worker processes with real engines on demo weights."""
+
+import asyncio
+import base64
+import io
+import signal
+import time
+from typing import Any
+
+import av
+import pytest
+from forge.worker.v1 import worker_service_pb2 as pb
+
+from services.chassis.config import REPOSITORY
+
+PIXEL = "data:image/x-portable-pixmap;base64," + base64.b64encode(b"P6\n2 1\n255\n\xff\x80\x00\x00\x80\xff").decode()
+SMALL = {"image": PIXEL, "width": 64, "height": 64, "num_frames": 3, "num_inference_steps": 2, "seed": 17, "fps": 7}
+LARGE = {**SMALL, "width": 512, "height": 512, "num_frames": 25, "num_inference_steps": 100}
+
+
+async def load(process: Any, request: Any) -> list[Any]:
+    events = [event async for event in process.stub.Load(request)]
+    assert events[-1].phase == "ready", events[-1].message
+    return events
+
+
+async def render(process: Any, request: Any) -> Any:
+    return [event async for event in process.stub.Render(request)][-1]
+
+
+@pytest.mark.slow
+async def test_a_worker_serves_before_it_imports_torch_renders_and_comes_clean_out_of_a_cancel(
+    start_process, load_request, render_request, tmp_path
+):
+    one, other = await start_process("worker-1"), await start_process("worker-2")
+    assert one.announced["worker_id"] == "worker-1"
+    assert one.announced["pid"] == one.process.pid
+    assert not one.has_mapped("libtorch")
+    status = await one.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())
+    assert status.state == "empty"
+
+    events, _ = await asyncio.gather(load(one, load_request()), load(other, load_request()))
+    phases = list(dict.fromkeys(event.phase for event in events))
+    assert phases[0] == "imports"
+    assert phases[-3:] == ["weights", "warm_up", "ready"]
+    assert one.has_mapped("libtorch")
+
+    fresh = (await render(one, render_request("r1", **SMALL))).output
+    video = (tmp_path / "objects" / fresh.key).read_bytes()
+    assert len(video) == fresh.size_bytes
+    with av.open(io.BytesIO(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 3
+        assert container.streams.video[0].average_rate == 7
+    assert any("aspect ratio" in warning for warning in fresh.warnings)
+
+    call = other.stub.Render(render_request("r2", **LARGE))
+    async for event in call:
+        if event.done_steps == 1:
+            began = time.monotonic()
+            assert (await other.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).render_id == "r2"
+            assert time.monotonic() - began < 2  # the loop answers while the device works
+            await other.stub.Cancel(pb.CancelRequest(render_id="r2", epoch=1))
+        last = event
+    assert last.HasField("canceled")
+    assert last.done_steps < 10
+    assert (await render(other, render_request("r3", **SMALL))).output.sha256 == fresh.sha256
+
+    refused = await render(one, render_request("r4", **{**SMALL, "image": "data:image/png;base64,AAAA", "width": 63}))
+    assert refused.failure.reason == "INVALID_INPUT"
+    assert "AAAA" not in refused.failure.message
+
+    running = one.stub.Render(render_request("r5", **LARGE))
+    async for event in running:
+        if event.done_steps == 1:
+            one.process.send_signal(signal.SIGTERM)
+        last = event
+    assert (last.failure.reason, last.failure.retry) == ("WORKER_LOST", True)
+    assert await one.ended() == 0
+
+
+async def test_a_worker_that_nobody_calls_ends_itself(start_process):
+    process = await start_process("lonely", FORGE_WORKER_ORPHAN_TIMEOUT_SECONDS="0.3")
+    assert await process.ended() == 0
+
+
+async def test_an_idle_worker_ends_at_once_when_told_to(start_process):
+    process = await start_process("idle")
+    process.process.send_signal(signal.SIGTERM)
+    assert await process.ended() == 0
+
+
+async def test_a_worker_without_weights_stays_up_and_says_what_it_looked_for(start_process, load_request, tmp_path):
+    process = await start_process("poor", FORGE_WEIGHTS=str(tmp_path / "nothing"))
+    last = [event async for event in process.stub.Load(load_request())][-1]
+    assert (last.phase, last.failure.reason) == ("failed", "WEIGHTS_UNAVAILABLE")
+    assert "svd/v1" in last.failure.message
+    assert str(REPOSITORY) not in last.failure.message
+    assert str(tmp_path) not in last.failure.message
+    assert (await process.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).state == "failed"
