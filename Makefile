@@ -21,11 +21,11 @@ setup: .venv/.stamp ## make .venv with everything pinned, and the forge command
 
 .PHONY: demo
 demo: setup ## render both example requests and put the videos into out/
-	$(BIN)/forge demo
+	$(BIN)/forge demo --home .forge
 
 .PHONY: up
 up: setup ## run the platform until Ctrl-C
-	$(BIN)/forge up
+	$(BIN)/forge up --home .forge
 
 .PHONY: test
 test: setup ## run every test

@@ -1,10 +1,10 @@
 """Starts the accounts service, or makes its first key."""
 
+import asyncio
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import uvloop
 from envoy.service.auth.v3 import external_auth_pb2 as envoy_pb2
 from envoy.service.auth.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2
@@ -18,9 +18,9 @@ from services.accounts.config import Settings
 from services.accounts.servicer import AccountServicer, AuthorizationServicer
 from services.accounts.usecases import Guard, Keys, UseLog
 from services.chassis.clock import SystemClock
-from services.chassis.server import Mount, serving, until_told_to_stop
+from services.chassis.process import run
+from services.chassis.server import Mount, serving
 from services.chassis.storage import sqlite_database
-from services.chassis.telemetry import telemetry
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 USAGE = "usage: python -m services.accounts [first-key]"
@@ -42,11 +42,10 @@ def mounts(keys: Keys, guard: Guard) -> list[Mount]:
     ]
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        stack.enter_context(telemetry("accounts", settings.otlp_endpoint))
         database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
         store = RememberingKeyStore(SqlKeyStore(database), clock)
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
@@ -56,13 +55,12 @@ async def serve(settings: Settings) -> None:
         await stack.enter_async_context(
             serving(settings.accounts_address, mounts(keys, guard), grace_seconds=settings.shutdown_grace_seconds)
         )
-        await until_told_to_stop()
+        await told_to_stop.wait()
 
 
-async def make_first_key(settings: Settings) -> None:
+async def make_first_key(settings: Settings, _told_to_stop: asyncio.Event) -> None:
     """Make the first key unless one works; leave its secret in a file and print it, this once."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(telemetry("accounts", None))
         database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         keys = Keys(SqlKeyStore(database), hasher, SystemClock(), environment=settings.environment)
@@ -72,11 +70,12 @@ async def make_first_key(settings: Settings) -> None:
 
 def main(arguments: list[str]) -> None:
     """Do what the command line says."""
+    settings = Settings()
     match arguments:
         case []:
-            uvloop.run(serve(Settings()))
+            run("accounts", settings, lambda told_to_stop: serve(settings, told_to_stop))
         case ["first-key"]:
-            uvloop.run(make_first_key(Settings()))
+            run("accounts", settings, lambda told_to_stop: make_first_key(settings, told_to_stop))
         case _:
             sys.exit(USAGE)
 

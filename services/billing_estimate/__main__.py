@@ -1,7 +1,6 @@
 """Composition root of the estimates."""
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
 from services.billing_estimate.adapters.grpc_model_catalog import GrpcModelCatalog
@@ -11,16 +10,14 @@ from services.billing_estimate.servicer import mount
 from services.billing_estimate.usecases import Estimator
 from services.chassis.clients import channel_to
 from services.chassis.identity import service_caller
-from services.chassis.server import serving, until_told_to_stop
-from services.chassis.strict_yaml import ConfigurationInvalid
-from services.chassis.telemetry import telemetry
+from services.chassis.process import run
+from services.chassis.server import serving
 
 
-async def serve(settings: BillingEstimateSettings) -> None:
+async def serve(settings: BillingEstimateSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. ConfigurationInvalid when the price book is wrong."""
     price_book = YamlPriceBook(settings.config_dir / "prices.yaml")
     async with AsyncExitStack() as stack:
-        stack.enter_context(telemetry("billing-estimate", settings.otlp_endpoint))
         channel = await stack.enter_async_context(
             channel_to(settings.catalog_address, service_caller("billing-estimate"))
         )
@@ -32,15 +29,13 @@ async def serve(settings: BillingEstimateSettings) -> None:
                 grace_seconds=settings.shutdown_grace_seconds,
             )
         )
-        await until_told_to_stop()
+        await told_to_stop.wait()
 
 
 def main() -> None:
-    """Run the service; a wrong configuration ends it with a list of its faults."""
-    try:
-        asyncio.run(serve(BillingEstimateSettings()))
-    except ConfigurationInvalid as error:
-        sys.exit(str(error))
+    """Run the service."""
+    settings = BillingEstimateSettings()
+    run("billing-estimate", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 
 if __name__ == "__main__":

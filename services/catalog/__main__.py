@@ -1,7 +1,6 @@
 """Composition root of the catalogue."""
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
 from services.catalog.adapters.grpc_fleet import GrpcFleet
@@ -11,16 +10,14 @@ from services.catalog.servicer import mount
 from services.catalog.usecases import Catalog
 from services.chassis.clients import channel_to
 from services.chassis.identity import service_caller
-from services.chassis.server import serving, until_told_to_stop
-from services.chassis.strict_yaml import ConfigurationInvalid
-from services.chassis.telemetry import telemetry
+from services.chassis.process import run
+from services.chassis.server import serving
 
 
-async def serve(settings: CatalogSettings) -> None:
+async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. ConfigurationInvalid when a model's file is wrong."""
     models = load_models(settings.config_dir / "models")
     async with AsyncExitStack() as stack:
-        stack.enter_context(telemetry("catalog", settings.otlp_endpoint))
         scheduler = await stack.enter_async_context(channel_to(settings.scheduler_address, service_caller("catalog")))
         fleet = GrpcFleet(scheduler, deadline_seconds=settings.capacity_deadline_seconds)
         await stack.enter_async_context(
@@ -30,15 +27,13 @@ async def serve(settings: CatalogSettings) -> None:
                 grace_seconds=settings.shutdown_grace_seconds,
             )
         )
-        await until_told_to_stop()
+        await told_to_stop.wait()
 
 
 def main() -> None:
-    """Run the service; a wrong configuration ends it with a list of its faults."""
-    try:
-        asyncio.run(serve(CatalogSettings()))
-    except ConfigurationInvalid as error:
-        sys.exit(str(error))
+    """Run the service."""
+    settings = CatalogSettings()
+    run("catalog", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 
 if __name__ == "__main__":

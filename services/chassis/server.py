@@ -2,8 +2,6 @@
 
 from __future__ import annotations  # grpc classes are generic in their stubs only
 
-import asyncio
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -76,15 +74,6 @@ async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float
         await health.enter_graceful_shutdown()
         await server.stop(grace_seconds)
         log.info("stopped")
-
-
-async def until_told_to_stop() -> None:
-    """Return when the process gets SIGTERM or SIGINT."""
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
 
 
 @cache

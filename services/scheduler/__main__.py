@@ -1,14 +1,12 @@
 """Composition root of the scheduler: `python -m services.scheduler`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import uvloop
 from forge.scheduler.v1 import (
     render_service_pb2,
     render_service_pb2_grpc,
@@ -20,9 +18,9 @@ from obstore.store import from_url
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
-from services.chassis.server import Mount, serving, until_told_to_stop
+from services.chassis.process import run
+from services.chassis.server import Mount, serving
 from services.chassis.storage import sqlite_database
-from services.chassis.telemetry import telemetry
 from services.scheduler.adapters.bell import LocalBell
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
@@ -130,7 +128,7 @@ async def assembled(
         yield Assembly(scheduler, view, runtimes, dispatcher)
 
 
-async def run(settings: SchedulerSettings) -> None:
+async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. Unwinding the stack is the shutdown plan: calls, attempts, workers, stores."""
     clock = SystemClock()
     caller = service_caller("scheduler")
@@ -166,7 +164,7 @@ async def run(settings: SchedulerSettings) -> None:
         await stack.enter_async_context(
             serving(settings.scheduler_address, mounts(assembly), grace_seconds=settings.shutdown_grace_seconds)
         )
-        await until_told_to_stop()
+        await told_to_stop.wait()
 
 
 def mounts(assembly: Assembly) -> list[Mount]:
@@ -193,11 +191,9 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def main() -> None:
-    """Run the scheduler."""
+    """Run the service."""
     settings = SchedulerSettings()
-    os.umask(0o077)
-    with telemetry("scheduler", settings.otlp_endpoint):
-        uvloop.run(run(settings))
+    run("scheduler", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 
 if __name__ == "__main__":

@@ -18,5 +18,5 @@ class SchedulerSettings(ChassisSettings):
     """How long a render may wait in the queue before it expires; for ever when unset."""
     worker_launch_seconds: float = Field(default=60.0, gt=0)
     """How long a worker process may take until it serves."""
-    worker_stop_seconds: float = Field(default=5.0, gt=0)
+    worker_stop_seconds: float = Field(default=8.0, gt=0)
     """How long a worker may take to end before it is killed."""

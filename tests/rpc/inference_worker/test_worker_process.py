@@ -48,19 +48,20 @@ async def test_a_worker_serves_before_it_imports_torch_renders_and_comes_clean_o
     fresh = (await render(one, render_request("r1", **SMALL))).output
     video = (tmp_path / "objects" / fresh.key).read_bytes()
     assert len(video) == fresh.size_bytes
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         assert sum(1 for _ in container.decode(video=0)) == 3
         assert container.streams.video[0].average_rate == 7
     assert any("aspect ratio" in warning for warning in fresh.warnings)
 
-    call = other.stub.Render(render_request("r2", **LARGE))
-    async for event in call:
+    events = []
+    async for event in other.stub.Render(render_request("r2", **LARGE)):
+        events.append(event)
         if event.done_steps == 1:
             began = time.monotonic()
             assert (await other.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).render_id == "r2"
             assert time.monotonic() - began < 2  # the loop answers while the device works
             await other.stub.Cancel(pb.CancelRequest(render_id="r2", epoch=1))
-        last = event
+    last = events[-1]
     assert last.HasField("canceled")
     assert last.done_steps < 10
     assert (await render(other, render_request("r3", **SMALL))).output.sha256 == fresh.sha256
@@ -69,11 +70,10 @@ async def test_a_worker_serves_before_it_imports_torch_renders_and_comes_clean_o
     assert refused.failure.reason == "INVALID_INPUT"
     assert "AAAA" not in refused.failure.message
 
-    running = one.stub.Render(render_request("r5", **LARGE))
-    async for event in running:
+    async for event in one.stub.Render(render_request("r5", **LARGE)):
+        last = event
         if event.done_steps == 1:
             one.process.send_signal(signal.SIGTERM)
-        last = event
     assert (last.failure.reason, last.failure.retry) == ("WORKER_LOST", True)
     assert await one.ended() == 0
 

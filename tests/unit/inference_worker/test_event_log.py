@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.chassis.clock import SystemClock
 from services.inference_worker.usecases.event_log import EventLog
 from services.inference_worker.usecases.presence import Presence
 
@@ -32,23 +33,21 @@ async def collect(log: EventLog, after: int = 0) -> list:
     return [event async for event in log.follow(after)]
 
 
-class Clock:
+class PatientClock(SystemClock):
     """Sleeping is what makes its time pass."""
 
     def __init__(self):
         self.seconds = 0.0
-        self.naps = []
 
     def monotonic(self):
         return self.seconds
 
     async def sleep(self, seconds):
-        self.naps.append(seconds)
         self.seconds += seconds
 
 
 async def test_silence_is_counted_from_the_last_call():
-    clock = Clock()
+    clock = PatientClock()
     presence = Presence(clock)
     clock.seconds = 40
     presence.heard()
@@ -57,7 +56,7 @@ async def test_silence_is_counted_from_the_last_call():
 
 
 async def test_an_open_stream_is_never_silent():
-    clock = Clock()
+    clock = PatientClock()
     presence = Presence(clock)
     with presence.attached():
         clock.seconds = 1000

@@ -26,11 +26,13 @@ def clip_of(frames: int, fps: int, colour=(200, 60, 30)) -> Clip:
 def test_the_file_plays_at_exactly_the_requested_rate(fps, listener):
     ear = listener()
     video = PyAvVideoEncoder().encode(clip_of(25, fps), ear.report, ear)
-    with av.open(io.BytesIO(video), format="mp4") as container:
+    with av.open(io.BytesIO(video), "r", format="mp4") as container:
         stream = container.streams.video[0]
         times = [frame.time for frame in container.decode(stream)]
         assert stream.average_rate == Fraction(fps)
         assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.duration is not None
+        assert stream.time_base is not None
         assert float(stream.duration * stream.time_base) == pytest.approx(25 / fps)
     assert times == pytest.approx([number / fps for number in range(25)])
 
@@ -44,7 +46,7 @@ def test_the_index_comes_before_the_pictures(listener):
 def test_colours_survive_within_what_yuv_can_say(listener):
     ear = listener()
     video = PyAvVideoEncoder().encode(clip_of(3, 24), ear.report, ear)
-    with av.open(io.BytesIO(video), format="mp4") as container:
+    with av.open(io.BytesIO(video), "r", format="mp4") as container:
         frame = next(container.decode(video=0))
         assert frame.colorspace == 1
         pixel = frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray()[24, 32]

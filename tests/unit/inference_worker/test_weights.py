@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from services.inference_worker.adapters.engines.checkpoint import Component
 from services.inference_worker.adapters.engines.demo import store
 from services.inference_worker.adapters.engines.sources import HubSource, source_for
 from services.inference_worker.domain.errors import WeightsUnavailable
@@ -153,8 +155,8 @@ def test_an_unknown_number_format_is_refused(load, checkpoints):
 
 def test_demo_weights_are_made_once_and_the_same_everywhere(tmp_path, weights_dir, skyreels):
     made = []
-    for _ in range(2):
-        place = store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: made.append(1))
+    place, again = (store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: made.append(1)) for _ in range(2))
+    assert place == again
     assert len(made) == 1
     before = weights_dir / f"demo-{store.DEMO_VERSION}" / "skyreels"
     files = [file.relative_to(place) for file in place.rglob("*") if file.is_file()]
@@ -166,8 +168,11 @@ def test_two_workers_that_make_demo_weights_at_once_both_get_whole_ones(tmp_path
     both_are_making = threading.Barrier(2)
     places = []
 
-    def make():
-        places.append(store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: both_are_making.wait(60)))
+    def meet() -> None:
+        both_are_making.wait(60)
+
+    def make() -> None:
+        places.append(store.demo_weights(tmp_path, "skyreels", SKYREELS, meet))
 
     threads = [threading.Thread(target=make) for _ in range(2)]
     for thread in threads:
@@ -184,3 +189,13 @@ def test_a_crash_while_making_demo_weights_leaves_nothing_that_looks_whole(tmp_p
     with pytest.raises(WeightsUnavailable):
         store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: None)
     assert list((tmp_path / f"demo-{store.DEMO_VERSION}").iterdir()) == []
+
+
+def test_of_two_precisions_only_the_one_that_is_wanted_is_read(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(20))
+    (tmp_path / "model.fp16.safetensors").write_bytes(bytes(10))
+    part = Component("unet", "diffusers", "UNet2DModel", tmp_path)
+    assert (part.variant(torch.float16), part.weights_bytes(torch.float16)) == ("fp16", 10)
+    assert (part.variant(torch.float32), part.weights_bytes(torch.float32)) == (None, 20)
+    (tmp_path / "model.fp16.safetensors").unlink()
+    assert (part.variant(torch.float16), part.weights_bytes(torch.float16)) == (None, 20)

@@ -1,0 +1,85 @@
+"""Composition root of a worker: `python -m services.inference_worker`."""
+
+import asyncio
+import json
+import os
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import structlog
+from obstore.store import from_url
+
+from services.chassis.clock import SystemClock
+from services.chassis.process import run
+from services.chassis.server import serving
+from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
+from services.inference_worker.adapters.obstore_video_store import ObstoreVideoStore
+from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
+from services.inference_worker.config import WorkerSettings
+from services.inference_worker.servicer import mount
+from services.inference_worker.usecases.device_thread import DeviceThread
+from services.inference_worker.usecases.worker import InferenceWorker
+
+log = structlog.get_logger()
+
+
+async def serve(settings: WorkerSettings, device: DeviceThread, told_to_stop: asyncio.Event) -> None:
+    """Serve until told to stop, or until nobody has called for the orphan timeout."""
+    async with AsyncExitStack() as stack:
+        stack.callback(device.close)
+        worker = InferenceWorker(
+            settings.worker_id,
+            loader=LateEngineLoader(settings),
+            encoder=PyAvVideoEncoder(),
+            videos=ObstoreVideoStore(from_url(settings.objects_url, mkdir=True)),
+            device=device,
+            clock=SystemClock(),
+        )
+        # Half of the grace is for the running attempt, the other half for the calls that then end.
+        grace_seconds = settings.shutdown_grace_seconds / 2
+        port = await stack.enter_async_context(
+            serving(settings.worker_listen, [mount(worker)], grace_seconds=grace_seconds)
+        )
+        stack.push_async_callback(worker.stop, grace_seconds)
+        if settings.worker_address_file:
+            announce(settings.worker_address_file, settings.worker_id, f"{_host(settings.worker_listen)}:{port}")
+        await _first_of(told_to_stop.wait(), worker.until_orphaned(settings.worker_orphan_timeout_seconds))
+
+
+def announce(file: Path, worker_id: str, address: str) -> None:
+    """Say where this worker serves; a reader sees all of it or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"worker_id": worker_id, "pid": os.getpid(), "address": address}))
+    draft.replace(file)
+
+
+def _host(listen: str) -> str:
+    return listen.rpartition(":")[0]
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when the first of `waits` does; the others are given up."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def main() -> None:
+    """Run a worker."""
+    settings = WorkerSettings()
+    device = DeviceThread()
+    run("inference-worker", settings, lambda told_to_stop: serve(settings, device, told_to_stop))
+    if device.is_busy:
+        # A step or an import cannot be interrupted, and Python would wait for its thread.
+        log.warning("ended in the middle of work on the device")
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

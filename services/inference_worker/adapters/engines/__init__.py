@@ -1,0 +1,1 @@
+"""Engines over diffusers: the only files that import torch, diffusers and transformers."""

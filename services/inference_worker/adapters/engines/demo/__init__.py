@@ -1,0 +1,1 @@
+"""Demo weights: the real architectures, narrow, made here without a download."""

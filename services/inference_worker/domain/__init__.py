@@ -1,0 +1,1 @@
+"""The worker's nouns and rules: versions, attempts, inputs, windows and progress."""

@@ -1,0 +1,106 @@
+"""Attempts: what is asked for, what is told on the way, and how it ends."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.inference_worker.domain.version import StartMoment, Version, WorkerState
+
+
+class Phase(StrEnum):
+    """Stages of an attempt, in order."""
+
+    ENCODING = "encoding"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    MUXING = "muxing"
+    STORING = "storing"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class AttemptId:
+    """One try at a render. A higher epoch of the same render makes the lower ones worthless."""
+
+    render_id: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is asked to make, and where to put it."""
+
+    id: AttemptId
+    inputs: Mapping[str, object]
+    output_key: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """A video that was written."""
+
+    key: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    phase_ms: Mapping[Phase, int]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a load or an attempt failed. `retry`: the same may succeed elsewhere or later."""
+
+    reason: str
+    message: str
+    retry: bool
+
+
+@dataclass(frozen=True)
+class Canceled:
+    """The attempt was stopped because somebody asked for that."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far an attempt is. ETAs are seconds; None while nothing was measured to base them on."""
+
+    phase: Phase
+    done_steps: int
+    total_steps: int
+    fraction: float
+    eta_seconds_p50: float | None
+    eta_seconds_p90: float | None
+
+
+@dataclass(frozen=True)
+class AttemptEvent:
+    """A moment of an attempt. Only the last one has a `result`."""
+
+    seq: int
+    reading: Reading
+    message: str
+    result: Output | Failure | Canceled | None = None
+
+
+@dataclass(frozen=True)
+class StartEvent:
+    """A moment of a start. A failed one says why, a ready one how long the start took."""
+
+    moment: StartMoment
+    failure: Failure | None = None
+    load_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker is doing."""
+
+    worker_id: str
+    state: WorkerState
+    version: Version | None
+    running: AttemptId | None
