@@ -1,6 +1,7 @@
 """Between the contract's messages and the nouns of estimates."""
 
 from collections.abc import Iterable
+from typing import overload
 
 from forge.billing.v1 import billing_estimate_service_pb2, estimate_pb2
 from forge.catalog.v1 import model_pb2
@@ -36,20 +37,18 @@ def figures_from_proto(model: model_pb2.Model, inputs: model_pb2.InputSchema) ->
 
 def run_estimate_to_proto(estimate: RunEstimate) -> estimate_pb2.RunEstimate:
     """What a request would take and cost, per target."""
-    message = estimate_pb2.RunEstimate(
+    return estimate_pb2.RunEstimate(
         slug=estimate.slug,
         model_version=estimate.version,
         gpu_type=estimate.pin.gpu_type,
         region=estimate.pin.region,
-        estimated_warm_request_cost_usd=estimate.selected.warm_request_cost_usd,
+        estimated_warm_request_cost_usd=_microdollars(estimate.selected.warm_request_cost_usd),
+        estimated_first_cold_request_cost_usd=_microdollars(estimate.selected.first_cold_request_cost_usd),
         selected_target=_target_to_proto(estimate.selected),
         targets=[_target_to_proto(target) for target in estimate.targets],
         fastest_target=_target_to_proto(estimate.fastest),
         lowest_cost_target=_target_to_proto(estimate.lowest_cost),
     )
-    if estimate.selected.first_cold_request_cost_usd is not None:
-        message.estimated_first_cold_request_cost_usd = estimate.selected.first_cold_request_cost_usd
-    return message
 
 
 def prices_to_proto(prices: Iterable[Price]) -> billing_estimate_service_pb2.ListPricesResponse:
@@ -74,9 +73,9 @@ def _target_to_proto(target: TargetEstimate) -> estimate_pb2.TargetEstimate:
         request_ms=target.request_ms,
         cold_start_ms=target.cold_start_ms,
         cost_per_gpu_hour_usd=target.cost_per_gpu_hour_usd,
-        estimated_warm_request_cost_usd=target.warm_request_cost_usd,
-        estimated_first_cold_request_cost_usd=target.first_cold_request_cost_usd,
-        estimated_cost_per_output_second_usd=target.cost_per_output_second_usd,
+        estimated_warm_request_cost_usd=_microdollars(target.warm_request_cost_usd),
+        estimated_first_cold_request_cost_usd=_microdollars(target.first_cold_request_cost_usd),
+        estimated_cost_per_output_second_usd=_microdollars(target.cost_per_output_second_usd),
         basis=target.basis,
         sample_count=target.sample_count,
     )
@@ -94,3 +93,12 @@ def _example_number(inputs: model_pb2.InputSchema, name: str) -> float | None:
         return inputs.example.fields[name].number_value
     keywords = inputs.schema.fields["properties"].struct_value.fields[name].struct_value.fields
     return keywords["default"].number_value if "default" in keywords else None
+
+
+@overload
+def _microdollars(usd: float) -> float: ...
+@overload
+def _microdollars(usd: float | None) -> float | None: ...
+def _microdollars(usd: float | None) -> float | None:
+    """An amount without the dust of binary fractions: exact to a millionth of a dollar."""
+    return None if usd is None else round(usd, 6)

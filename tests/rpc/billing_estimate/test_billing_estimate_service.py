@@ -39,9 +39,11 @@ async def test_every_published_row_is_priced(estimates: Any, slug: str, column: 
         price, (warm, cold) = figures[0], figures[column]
         assert target.cost_per_gpu_hour_usd == price
         assert (target.request_ms, target.cold_start_ms) == (round(warm * 1000), round(cold * 1000))
-        assert target.estimated_warm_request_cost_usd == pytest.approx(warm / 3600 * price)
-        assert target.estimated_first_cold_request_cost_usd == pytest.approx((warm + cold) / 3600 * price)
-        assert target.estimated_cost_per_output_second_usd == pytest.approx(warm / 3600 * price / output_seconds)
+        assert target.estimated_warm_request_cost_usd == pytest.approx(warm / 3600 * price, abs=1e-6)
+        assert target.estimated_first_cold_request_cost_usd == pytest.approx((warm + cold) / 3600 * price, abs=1e-6)
+        assert target.estimated_cost_per_output_second_usd == pytest.approx(
+            warm / 3600 * price / output_seconds, abs=1e-6
+        )
         assert (target.basis, target.sample_count) == ("published", 1)
 
 
@@ -71,8 +73,8 @@ async def test_a_pin_selects_its_target(estimates: Any) -> None:
     estimate = await estimates.GetRunEstimate(request)
     assert (estimate.gpu_type, estimate.region) == ("L40S", "eu-north1")
     assert [target.gpu_type for target in estimate.targets] == ["L40S"]
-    assert estimate.estimated_warm_request_cost_usd == pytest.approx(62 / 3600 * 1.82)
-    assert estimate.estimated_first_cold_request_cost_usd == pytest.approx(77.3 / 3600 * 1.82)
+    assert estimate.estimated_warm_request_cost_usd == pytest.approx(62 / 3600 * 1.82, abs=1e-6)
+    assert estimate.estimated_first_cold_request_cost_usd == pytest.approx(77.3 / 3600 * 1.82, abs=1e-6)
 
 
 async def test_what_cannot_be_estimated_says_why(estimates: Any) -> None:
