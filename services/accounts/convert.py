@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from envoy.service.auth.v3 import external_auth_pb2 as envoy_pb2
+from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
 from forge.accounts.v1 import account_service_pb2, api_key_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.timestamp_pb2 import Timestamp

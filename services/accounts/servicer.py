@@ -1,6 +1,6 @@
 """The gRPC edge of accounts: unpack, ask, pack."""
 
-from envoy.service.auth.v3 import external_auth_pb2_grpc as envoy_rpc
+from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
 
 from services.accounts import convert

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from envoy.service.auth.v3 import external_auth_pb2 as envoy_pb2
-from envoy.service.auth.v3 import external_auth_pb2_grpc as envoy_rpc
+from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
+from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
 from grpc import aio
 
