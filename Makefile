@@ -3,6 +3,8 @@ SHELL := /bin/bash -euo pipefail
 PYTHON ?= python3.11
 BIN := .venv/bin
 PROTOS := $(shell find proto -name "*.proto" | sort)
+# The commit that first published the contract.
+CONTRACT_SINCE := c00297871a8d3bd11c244bc38795eb53baf6ba0d
 CONTRACT := $(filter proto/forge/%,$(PROTOS))
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 PROTOC = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I proto -I $(SITE)
@@ -67,13 +69,13 @@ gen-check: setup ## fail when gen/ is not what proto/ says
 .PHONY: proto-lint proto-breaking
 proto-lint: setup
 	$(BIN)/buf lint gen/forge.binpb --path forge
-# The contract as it was committed before its last change: on a branch that is main's, here that is the change before.
+# Within v1 only add: the contract must stay compatible with every version committed since it was first published.
 proto-breaking: setup
-	@mkdir -p build; base=$$(git rev-parse -q --verify $(or $(BASE),HEAD~1)^{commit} || true); \
-	base=$$(git log $${base:-HEAD} -n 1 --format=%H -- gen/forge.binpb); \
-	if [ -z "$$base" ]; then echo "no earlier contract to compare with"; exit 0; fi; \
-	git show $$base:gen/forge.binpb > build/before.binpb; \
-	$(BIN)/buf breaking gen/forge.binpb --against build/before.binpb
+	@mkdir -p build; \
+	for commit in $(CONTRACT_SINCE) $$(git log --format=%H $(CONTRACT_SINCE)..HEAD -- gen/forge.binpb); do \
+	  git show $$commit:gen/forge.binpb > build/before.binpb; \
+	  $(BIN)/buf breaking gen/forge.binpb --against build/before.binpb || { echo "breaks the contract of $$commit"; exit 1; }; \
+	done
 
 .PHONY: lock
 lock: setup ## pin the newest versions that pyproject.toml allows
