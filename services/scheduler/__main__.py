@@ -1,7 +1,7 @@
 """Composition root of the scheduler: `python -m services.scheduler`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,10 +80,12 @@ async def assembled(
     clock: Clock,
     idle_release_seconds: float,
     queue_ttl: timedelta | None = None,
+    on_failure: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Assembly]:
     """Wire the use cases, take over what an earlier scheduler left, and place renders until the block ends.
 
-    On the way out attempts are released first, then their workers are ended.
+    `on_failure` is called when that work ends by itself: the block must then end too, and raises what happened. On the
+    way out attempts are released first, then their workers are ended.
     """
     bell = LocalBell()
     news = asyncio.Event()
@@ -123,7 +125,9 @@ async def assembled(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runtimes.close)
         for work in (dispatcher.run(), runtimes.tend()):
-            stack.push_async_callback(_ended, asyncio.create_task(work))
+            task = asyncio.create_task(work)
+            task.add_done_callback(lambda _: on_failure())
+            stack.push_async_callback(_ended, task)
         view = FleetView(runtimes=runtimes, catalog=catalog, estimates=estimates, store=store)
         yield Assembly(scheduler, view, runtimes, dispatcher)
 
@@ -159,6 +163,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 clock=clock,
                 idle_release_seconds=settings.idle_release_seconds,
                 queue_ttl=timedelta(seconds=ttl) if ttl else None,
+                on_failure=told_to_stop.set,
             )
         )
         await stack.enter_async_context(

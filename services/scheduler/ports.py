@@ -227,8 +227,8 @@ class Workers(Protocol):
 class Videos(Protocol):
     """Finished videos."""
 
-    def read(self, key: str) -> AsyncGenerator[bytes, None]:
-        """The bytes under a key, in pieces of moderate size."""
+    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+        """The bytes under a key, in pieces of moderate size; None when nothing is there."""
         ...
 
 

@@ -9,13 +9,19 @@ PIECE_BYTES = 256 * 1024
 
 
 class ObstoreVideos:
-    """Reads videos through obstore."""
+    """Opens videos through obstore."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
-        """The bytes under a key."""
-        found = await obstore.get_async(self._store, key)
-        async for piece in found.stream(min_chunk_size=PIECE_BYTES):
-            yield bytes(piece)
+    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+        """The bytes under a key; None when nothing is there."""
+        try:
+            return _pieces(await obstore.get_async(self._store, key))
+        except FileNotFoundError:
+            return None
+
+
+async def _pieces(found: "obstore.GetResult") -> AsyncGenerator[bytes, None]:
+    async for piece in found.stream(min_chunk_size=PIECE_BYTES):
+        yield bytes(piece)

@@ -16,13 +16,13 @@ class RenderNotFound(ForgeError):
 
 
 class VideoNotReady(ForgeError):
-    """The render has no video, now or ever."""
+    """The render has no video, now or any more."""
 
     kind = Kind.NOT_FOUND
     reason = "VIDEO_NOT_READY"
 
-    def __init__(self, render_id: str, status: str) -> None:
-        super().__init__(f"render '{render_id}' is {status}: it has no video", resource=("video", render_id))
+    def __init__(self, message: str, render_id: str) -> None:
+        super().__init__(message, resource=("video", render_id))
 
 
 class UnknownTarget(ForgeError):

@@ -201,13 +201,16 @@ class Render:
             RenderStatus.QUEUED, phase=Phase.QUEUED, progress=Progress(), runtime_id=None, lease_until=None
         )
 
-    def lost(self, now: datetime) -> "Render":
-        """The render after its worker went away: back in the queue, or failed when that happened too often."""
+    def lost(self, now: datetime, cause: "Failure | None" = None) -> "Render":
+        """The render after its worker went away: back in the queue, or failed when that happened too often.
+
+        `cause` is what it then failed for; None means that nobody knows more than that workers were lost.
+        """
         if self.status is RenderStatus.CANCELING:
             return self.ended(RenderStatus.CANCELED, now)
         if self.losses + 1 < MAX_LOSSES:
             return replace(self.released(), losses=self.losses + 1)
-        failure = Failure("WORKER_LOST", f"{MAX_LOSSES} workers were lost while rendering it", retry=True)
+        failure = cause or Failure("WORKER_LOST", f"{MAX_LOSSES} workers were lost while rendering it", retry=True)
         return replace(self.ended(RenderStatus.FAILED, now, error=failure), losses=self.losses + 1)
 
     def ended(self, to: RenderStatus, now: datetime, **changes: Any) -> "Render":

@@ -81,10 +81,13 @@ class Attempt:
                 await self._follow_worker()
         except RuntimeStartFailed as error:
             failure = Failure(error.cause_reason, error.message, retry=error.retry)
-            await self._end(RenderStatus.FAILED, error.message, error=failure)
+            if error.retry:
+                await self._lose(error.message, failure)
+            else:
+                await self._end(RenderStatus.FAILED, error.message, error=failure)
         except WorkerLost:
             await self._runtimes.lost(self._runtime_id)
-            await self._write(lambda render: render.lost(self._clock.now()), "the worker was lost")
+            await self._lose("the worker was lost")
         except asyncio.CancelledError:
             await asyncio.shield(self._release())
             raise
@@ -168,6 +171,8 @@ class Attempt:
                 warnings=(*self._render.warnings, *moment.warnings),
                 worker_seq=moment.seq,
             )
+        elif moment.failure is not None and moment.failure.reason == WorkerLost.reason:
+            raise WorkerLost  # it was told to end by somebody else than us
         elif moment.failure is not None:
             await self._end(RenderStatus.FAILED, moment.failure.message, error=moment.failure, worker_seq=moment.seq)
         elif moment.canceled:
@@ -192,6 +197,11 @@ class Attempt:
 
         await self._write(change, message)
         log.info("render ended", render_id=self._render.id, status=self._render.status, target=str(self._render.target))
+
+    async def _lose(self, message: str, cause: Failure | None = None) -> None:
+        """Give the render back for another try, unless it has had them all."""
+        now = self._clock.now()
+        await self._write(lambda render: render.lost(now, cause) if render.status in ACTIVE else None, message)
 
     async def _release(self) -> None:
         """Put the render back into the queue; the shutdown of the scheduler is no fault of the render."""

@@ -170,8 +170,11 @@ class Scheduler:
         """The video of a render. Raises RenderNotFound, VideoNotReady."""
         render = await self._owned(account, render_id)
         if render.output is None:
-            raise VideoNotReady(render_id, render.status)
-        return render.output, self._videos.read(render.output.key)
+            raise VideoNotReady(f"render '{render_id}' is {render.status}: it has no video", render_id)
+        pieces = await self._videos.open(render.output.key)
+        if pieces is None:
+            raise VideoNotReady(f"the video of render '{render_id}' is no longer stored", render_id)
+        return render.output, pieces
 
     async def _owned(self, account: str, render_id: str) -> Render:
         render = await self._store.get(account, render_id)

@@ -65,7 +65,10 @@ class FixedEstimates:
 class FixedVideos:
     """Every key holds the same five bytes."""
 
-    async def read(self, key: str) -> AsyncGenerator[bytes, None]:
+    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+        return self._pieces()
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         yield b"vid"
         yield b"eo"
 
@@ -124,22 +127,20 @@ def open_house(tmp_path: Path) -> HouseMaker:
             database = await stack.enter_async_context(sqlite_database(tmp_path / "s.sqlite3", MIGRATIONS))
             store = SqlRenderStore(database, clock)
             workers = workers or ScriptedWorkers()
-            assembly = await stack.enter_async_context(
-                assembled(
-                    fleet=fleet or two_slots(),
-                    store=store,
-                    runtime_store=SqlRuntimeStore(database),
-                    placer=workers,
-                    workers=workers,
-                    catalog=FixedCatalog(),
-                    estimates=FixedEstimates(),
-                    videos=FixedVideos(),
-                    checker=JsonSchemaChecker(),
-                    clock=clock,
-                    idle_release_seconds=idle_release_seconds,
-                    **more,
-                )
-            )
+            parts: dict[str, Any] = {
+                "fleet": fleet or two_slots(),
+                "store": store,
+                "runtime_store": SqlRuntimeStore(database),
+                "placer": workers,
+                "workers": workers,
+                "catalog": FixedCatalog(),
+                "estimates": FixedEstimates(),
+                "videos": FixedVideos(),
+                "checker": JsonSchemaChecker(),
+                "clock": clock,
+                "idle_release_seconds": idle_release_seconds,
+            }
+            assembly = await stack.enter_async_context(assembled(**parts | more))
             yield House(assembly, store, workers)
 
     return opening

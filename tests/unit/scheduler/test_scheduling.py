@@ -368,3 +368,54 @@ async def test_an_unknown_model_is_refused_before_anything_is_stored(open_house)
             await house.create(model="gamma")
         page = await house.assembly.scheduler.page("ann", status="", slug="", page_size=0, page_token="")
         assert page.renders == []
+
+
+async def test_a_start_that_may_succeed_later_is_tried_again_and_fails_with_its_own_reason(open_house):
+    workers = ScriptedWorkers()
+    workers.launch_error = RuntimeStartFailed("no process could be made", retry=True)
+    async with open_house(workers) as house:
+        ended = await house.finished(await house.create())
+        assert (ended.status, ended.attempt) == (RenderStatus.FAILED, 3)
+        assert ended.error == Failure(
+            "RUNTIME_START_FAILED", "the runtime could not be started: no process could be made", retry=True
+        )
+
+
+async def test_a_worker_that_was_told_to_end_costs_an_attempt_not_the_render(open_house):
+    workers = ScriptedWorkers(free=False)
+    workers.render_failure = Failure("WORKER_LOST", "this worker is shutting down", retry=True)
+    async with open_house(workers) as house:
+        render = await house.create()
+        await workers.let_through(5)
+        await house.until(render, lambda now: now.attempt == 2)
+        workers.render_failure = None
+        await workers.let_through(100)
+        ended = await house.finished(render)
+        assert (ended.status, ended.losses) == (RenderStatus.SUCCEEDED, 1)
+
+
+async def test_a_video_that_is_no_longer_stored_is_not_found(open_house):
+    class NoVideos:
+        async def open(self, key):
+            return None
+
+    async with open_house(videos=NoVideos()) as house:
+        render = await house.finished(await house.create())
+        with pytest.raises(VideoNotReady, match="no longer stored"):
+            await house.assembly.scheduler.video("ann", render.id)
+
+
+async def test_when_placing_fails_the_scheduler_says_so_and_ends_with_the_reason(open_house):
+    class BrokenEstimates:
+        async def request_cost_usd(self, slug, model_version):
+            raise OSError("disk full")
+
+    async def live_until_it_fails():
+        failed = asyncio.Event()
+        async with open_house(estimates=BrokenEstimates(), on_failure=failed.set) as house:
+            await house.create()
+            async with asyncio.timeout(5):
+                await failed.wait()
+
+    with pytest.raises(OSError, match="disk full"):
+        await live_until_it_fails()
