@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from services.chassis.errors import Violation
-from services.scheduler.adapters.data_uri import image_problem
+from services.chassis.images import ImageRefused, open_image
 
 _TYPE_WORDS = {
     "integer": "a whole number",
@@ -30,12 +30,20 @@ class JsonSchemaChecker:
             if value is None:
                 continue  # null means left out
             if properties[name].get("x-forge-media") == "image" and isinstance(value, str):
-                problem = image_problem(value)
+                problem = _image_problem(value)
             else:
                 problem = _first_problem(properties[name], value)
             if problem is not None:
                 violations.append(Violation(name, problem))
         return violations
+
+
+def _image_problem(uri: str) -> str | None:
+    try:
+        open_image(uri).close()
+    except ImageRefused as refusal:
+        return str(refusal)
+    return None
 
 
 def _first_problem(schema: Mapping[str, Any], value: Any) -> str | None:
