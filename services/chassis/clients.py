@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from grpc import aio
+from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from services.chassis.identity import Caller
@@ -26,9 +27,14 @@ CHANNEL_OPTIONS = (
 @asynccontextmanager
 async def channel_to(address: str, caller: Caller) -> AsyncIterator[aio.Channel]:
     """An open channel to "host:port" that speaks for `caller`."""
-    interceptors = [*aio_client_interceptors(), _IdentifyUnary(caller), _IdentifyStream(caller)]
+    interceptors = [*aio_client_interceptors(filter_=_within_a_trace), _IdentifyUnary(caller), _IdentifyStream(caller)]
     async with aio.insecure_channel(address, options=CHANNEL_OPTIONS, interceptors=interceptors) as channel:
         yield channel
+
+
+def _within_a_trace(_details: object) -> bool:
+    """Spans belong to somebody's request; what a service asks on its own account would be traces of one span."""
+    return trace.get_current_span().get_span_context().is_valid
 
 
 class _Identify:

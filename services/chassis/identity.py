@@ -12,6 +12,7 @@ from services.chassis.errors import MissingScope, Unauthenticated
 ACCOUNT_HEADER = "x-forge-account"
 KEY_ID_HEADER = "x-forge-key-id"
 SCOPES_HEADER = "x-forge-scopes"
+_SERVICE_KEY = "service:"
 
 # What each scope lets its holder do.
 IMPLIED_SCOPES: Mapping[str, frozenset[str]] = {
@@ -55,7 +56,12 @@ def caller() -> Caller:
 
 def service_caller(service: str) -> Caller:
     """The identity a service uses for calls of its own."""
-    return Caller(account="forge-internal", key_id=f"service:{service}", scopes=frozenset({"admin"}))
+    return Caller(account="forge-internal", key_id=f"{_SERVICE_KEY}{service}", scopes=frozenset({"admin"}))
+
+
+def is_service(headers: Mapping[str, str]) -> bool:
+    """Whether a service of the platform calls on its own account."""
+    return headers.get(KEY_ID_HEADER, "").startswith(_SERVICE_KEY)
 
 
 def admit(method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:

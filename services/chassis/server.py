@@ -57,7 +57,7 @@ async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float
 
     On the way out health says NOT_SERVING first, then calls under way get `grace_seconds` to finish.
     """
-    server = aio.server(options=SERVER_OPTIONS, interceptors=[aio_server_interceptor(), _Gate()])
+    server = aio.server(options=SERVER_OPTIONS, interceptors=[aio_server_interceptor(filter_=_worth_a_span), _Gate()])
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for mount in mounts:
@@ -74,6 +74,13 @@ async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float
         await health.enter_graceful_shutdown()
         await server.stop(grace_seconds)
         log.info("stopped")
+
+
+def _worth_a_span(details: grpc.HandlerCallDetails) -> bool:
+    """Calls within a trace, and those of callers outside; not health checks and what the platform asks itself."""
+    headers: dict[str, Any] = dict(details.invocation_metadata or ())
+    is_from_outside = identity.ACCOUNT_HEADER in headers and not identity.is_service(headers)
+    return "traceparent" in headers or is_from_outside
 
 
 @cache

@@ -17,3 +17,10 @@ def test_one_trace_spans_edge_services_and_worker(platform, rest, eventually):
         return expected <= names and {"forge-edge", "forge-scheduler", "forge-inference-worker"} <= services
 
     eventually(everybody_told_their_part, what="a whole trace")
+
+
+def test_what_the_platform_asks_itself_makes_no_traces(platform, rest, eventually):
+    rest.get("/v1/capacity")
+    eventually(lambda: any("GetCapacity" in span.name for _, span in platform.collector.spans), what="a trace")
+    noise = {span.name for _, span in platform.collector.spans if "Health" in span.name or "WorkerStatus" in span.name}
+    assert noise == set()
