@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # grpc classes are generic in their stubs only
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
@@ -21,6 +21,9 @@ log = structlog.get_logger()
 
 DOMAIN = "forge"
 
+# Clients take 8 KiB of metadata, statuses travel in it, in base64, and their message a second time.
+_MAX_VIOLATION_BYTES = 3000
+
 # CONFLICT is ABORTED, not FAILED_PRECONDITION: the edge must answer 409, not 400.
 _CODES = {
     Kind.INVALID: code_pb2.INVALID_ARGUMENT,
@@ -36,32 +39,36 @@ _KINDS = {code: kind for kind, code in _CODES.items()}
 
 
 def to_status(error: ForgeError) -> status_pb2.Status:
-    """Pack an error as the contract describes it: ErrorInfo first, then what else applies."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
-    if error.violations:
-        details.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                    for v in error.violations
-                ]
-            )
+    """Pack an error as the contract describes it: ErrorInfo first, then what else applies.
+
+    It is cut to what fits into the metadata of any client: errors quote what they are about, and that may be long.
+    """
+    message = _cut(error.message, 500)
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(
+            reason=error.reason,
+            domain=DOMAIN,
+            metadata={key: _cut(value, 500) for key, value in error.metadata.items()},
         )
+    ]
+    if error.violations:
+        details.append(_bad_request(error.violations))
     if error.resource:
         resource_type, name = error.resource
-        details.append(
-            error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=name, description=error.message)
-        )
+        details.append(error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=_cut(name, 100)))
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return status_pb2.Status(code=_CODES[error.kind], message=error.message, details=[_packed(d) for d in details])
+    return status_pb2.Status(code=_CODES[error.kind], message=message, details=[_packed(d) for d in details])
 
 
 def to_error(call: aio.AioRpcError, service: str) -> ForgeError:
     """Read the error another service answered with; one outside the contract is SERVICE_UNAVAILABLE or INTERNAL."""
-    status = rpc_status.from_call(call)  # pyright: ignore[reportArgumentType] — AioRpcError has what from_call reads
+    try:
+        status = rpc_status.from_call(call)  # pyright: ignore[reportArgumentType] — AioRpcError has what it reads
+    except ValueError:  # the details contradict the code: something on the way answered instead of the service
+        status = None
     if status is None:
         if call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return ServiceUnavailable(service)
@@ -101,6 +108,25 @@ async def abort(context: aio.ServicerContext[Any, Any], error: BaseException) ->
         error = ForgeError(f"internal error (trace {trace_id})", metadata={"trace_id": trace_id})
     rich = rpc_status.to_status(to_status(error))
     await context.abort(rich.code, rich.details, rich.trailing_metadata)
+
+
+def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadRequest:
+    """As many violations as fit, and how many more there are."""
+    packed = error_details_pb2.BadRequest()
+    for number, violation in enumerate(violations):
+        if packed.ByteSize() > _MAX_VIOLATION_BYTES:
+            packed.field_violations.add(field="", description=f"and {len(violations) - number} more")
+            break
+        packed.field_violations.add(field=_cut(violation.field, 100), description=_cut(violation.description, 300))
+    return packed
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    """The text, or its beginning and an ellipsis. Lone surrogates, which no wire carries, become question marks."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= max_bytes:
+        return data.decode()
+    return data[: max_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
 def _packed(message: Message) -> any_pb2.Any:
