@@ -89,8 +89,8 @@ def test_the_video_is_what_the_render_says_it_is(platform, rest):
 
 
 def test_the_same_seed_makes_the_same_video(platform, rest):
-    made = [rest.post(f"/v1/inference/{SKYREELS}", json=platform.small(SKYREELS)).json() for _ in range(2)]
-    assert made[0]["output"]["sha256"] == made[1]["output"]["sha256"]
+    made = [rest.post(f"/v1/inference/{SKYREELS}", json=platform.small(SKYREELS)).json() for _ in range(12)]
+    assert len({render["output"]["sha256"] for render in made}) == 1
     other = rest.post(f"/v1/inference/{SKYREELS}", json=platform.small(SKYREELS, seed=2)).json()
     assert other["output"]["sha256"] != made[0]["output"]["sha256"]
 
