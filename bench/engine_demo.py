@@ -82,17 +82,7 @@ def main(slugs: list[str]) -> None:
 def run(settings: WorkerSettings, slug: str, version: Mapping[str, Any], out: Path) -> tuple[Stopwatch, Stopwatch]:
     """Load a version and render its example."""
     load, render = Stopwatch(), Stopwatch()
-    engine = LateEngineLoader(settings).load(
-        Version(
-            slug=slug,
-            model_version=version["version"],
-            pipeline=version["pipeline"],
-            weights_repository=version["weights_repository"],
-            weights_revision=version["weights_revision"],
-            weights_dtype=version["weights_dtype"],
-        ),
-        load.on_start,
-    )
+    engine = LateEngineLoader(settings).load(version_of(slug, version), load.on_start)
     load.enter(None)
     inputs = with_defaults(version["input_schema"], version["example"])
     clip = engine.render(inputs, render.on_moment, NeverStop())
@@ -101,6 +91,18 @@ def run(settings: WorkerSettings, slug: str, version: Mapping[str, Any], out: Pa
     (out / f"{slug}.mp4").write_bytes(video)
     save_frame(clip.frames[len(clip.frames) // 2], out / f"{slug}.png")
     return load, render
+
+
+def version_of(slug: str, version: Mapping[str, Any]) -> Version:
+    """A version of a model's file as the worker is told to load it."""
+    return Version(
+        slug=slug,
+        model_version=version["version"],
+        pipeline=version["pipeline"],
+        weights_repository=version["weights_repository"],
+        weights_revision=version["weights_revision"],
+        weights_dtype=version["weights_dtype"],
+    )
 
 
 def with_defaults(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from typing import Any
 import httpx
 import yaml
 
-from bench.engine_demo import NeverStop, with_defaults
+from bench.engine_demo import NeverStop, version_of, with_defaults
 from services.chassis.config import REPOSITORY
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.config import WorkerSettings
-from services.inference_worker.domain.version import Version
 from services.inference_worker.ports import Engine
 
 SLUG = "skywork-skyreels-v2"
@@ -87,17 +86,7 @@ def main(rounds: int) -> None:
     request = {**kept, **SMALL}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FORGE_HOME"] = folder
-        engine = LateEngineLoader(WorkerSettings()).load(
-            Version(
-                slug=SLUG,
-                model_version=version["version"],
-                pipeline=version["pipeline"],
-                weights_repository=version["weights_repository"],
-                weights_revision=version["weights_revision"],
-                weights_dtype=version["weights_dtype"],
-            ),
-            lambda _: None,
-        )
+        engine = LateEngineLoader(WorkerSettings()).load(version_of(SLUG, version), lambda _: None)
         inputs = with_defaults(version["input_schema"], request)
         with platform(Path(folder)) as client:
             bare(engine, inputs)

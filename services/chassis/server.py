@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -97,7 +96,7 @@ def public_services() -> tuple[str, ...]:
 
 @cache
 def _descriptor_set() -> FileDescriptorSet:
-    return FileDescriptorSet.FromString(Path(REPOSITORY / "gen" / "forge.binpb").read_bytes())
+    return FileDescriptorSet.FromString((REPOSITORY / "gen" / "forge.binpb").read_bytes())
 
 
 @cache

@@ -43,11 +43,15 @@ class Catalog(Protocol):
         ...
 
 
+Costs = Mapping[tuple[str, str], tuple[float, float]]
+"""Cost in US dollars of a (warm, first cold) request by (device, region)."""
+
+
 class Estimates(Protocol):
     """What a request would cost."""
 
-    async def request_cost_usd(self, slug: str, model_version: str) -> Mapping[tuple[str, str], tuple[float, float]]:
-        """Cost of a (warm, first cold) request by (device, region); empty when nobody can say."""
+    async def request_cost_usd(self, slug: str, model_version: str) -> Costs:
+        """What is known of the costs; empty when nobody can say."""
         ...
 
 

@@ -1,7 +1,5 @@
 """Estimates over gRPC. A render never waits for them: without an answer the cost is unknown."""
 
-from collections.abc import Mapping
-
 import structlog
 from forge.billing.v1 import billing_estimate_service_pb2 as pb
 from forge.billing.v1 import billing_estimate_service_pb2_grpc as rpc
@@ -10,14 +8,13 @@ from grpc import aio
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.status import errors_of
+from services.scheduler.ports import Costs
 
 log = structlog.get_logger()
 
 FRESH_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 TIMEOUT_SECONDS = 1.0
-
-Costs = Mapping[tuple[str, str], tuple[float, float]]
 
 
 class GrpcEstimates:
@@ -29,7 +26,7 @@ class GrpcEstimates:
         self._known: dict[tuple[str, str], tuple[float, Costs]] = {}
 
     async def request_cost_usd(self, slug: str, model_version: str) -> Costs:
-        """Cost of a (warm, first cold) request by (device, region); empty when nobody can say."""
+        """What is known of the costs; empty when nobody can say."""
         key = (slug, model_version)
         good_until, known = self._known.get(key, (float("-inf"), {}))
         if self._clock.monotonic() < good_until:

@@ -152,8 +152,8 @@ def _leaves(path: str, value: Any) -> Iterable[tuple[str, Any]]:
 
 def _numbers(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> list[float] | None:
     """The values of the fields; None when one is not a number, so that the rule has nothing to say."""
-    values = [inputs.get(name) for name in fields]
-    return [float(value) for value in values if _is_number(value)] if all(map(_is_number, values)) else None  # pyright: ignore[reportArgumentType] — _is_number has checked them
+    values: list[Any] = [inputs.get(name) for name in fields]
+    return [float(value) for value in values] if all(map(_is_number, values)) else None
 
 
 def _over_numbers(holds: Callable[..., bool]) -> Callable[[tuple[str, ...], Mapping[str, Any]], bool]:

@@ -1,7 +1,6 @@
 """Which render runs next, and where."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -11,9 +10,9 @@ from services.chassis.errors import ForgeError
 from services.chassis.telemetry import extract_context
 from services.scheduler.domain.render import ACTIVE, Phase, Render, RenderStatus
 from services.scheduler.domain.runtime import RuntimeStatus
-from services.scheduler.ports import Bell, Catalog, Clock, Estimates, RenderStore
+from services.scheduler.ports import Bell, Catalog, Clock, Costs, Estimates, RenderStore
 from services.scheduler.usecases.attempt import LEASE, Attempt, AttemptFactory
-from services.scheduler.usecases.runtimes import Costs, Runtimes
+from services.scheduler.usecases.runtimes import Runtimes
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("forge.scheduler")
@@ -94,7 +93,7 @@ class Dispatcher:
     async def _place(self, render: Render) -> None:
         now = self._clock.now()
         if render.expires_at is not None and render.expires_at <= now:
-            await self._write(render.id, RenderStatus.EXPIRED, "nothing was free in time")
+            await self._expire(render.id)
             return
         try:
             version = await self._catalog.version(render.slug, render.model_version)
@@ -140,13 +139,13 @@ class Dispatcher:
             del self._running[render_id]
         self.wake()
 
-    async def _write(self, render_id: str, to: RenderStatus, message: str) -> None:
+    async def _expire(self, render_id: str) -> None:
         def change(render: Render) -> Render | None:
             if render.status is not RenderStatus.QUEUED:
                 return None
-            return replace(render, phase=Phase.DONE).ended(to, self._clock.now())
+            return render.ended(RenderStatus.EXPIRED, self._clock.now(), phase=Phase.DONE)
 
-        await self._store.advance(render_id, change, message)
+        await self._store.advance(render_id, change, "nothing was free in time")
         self._bell.ring(render_id)
 
     def _trace_queueing(self, render: Render) -> None:

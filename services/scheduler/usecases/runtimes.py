@@ -10,13 +10,10 @@ from services.chassis.ids import new_id
 from services.scheduler.domain.errors import NoFreeSlot, RuntimeBusy, RuntimeStartFailed, WorkerLost
 from services.scheduler.domain.fleet import Fleet, Pin, Slot
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
-from services.scheduler.ports import Clock, LoadMoment, Placer, RuntimeStore, Version, WorkerProcess, Workers
+from services.scheduler.ports import Clock, Costs, LoadMoment, Placer, RuntimeStore, Version, WorkerProcess, Workers
 from services.scheduler.usecases.start import Start
 
 log = structlog.get_logger()
-
-Costs = Mapping[tuple[str, str], tuple[float, float]]
-"""Cost of a (warm, first cold) request by (device, region)."""
 
 TEND_SECONDS = 1.0
 CHECK_SECONDS = 5.0

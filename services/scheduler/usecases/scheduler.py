@@ -12,7 +12,7 @@ from services.chassis.errors import InvalidInput, Violation
 from services.chassis.ids import new_id
 from services.chassis.telemetry import current_trace_id, inject_context
 from services.scheduler.domain.errors import IdempotencyConflict, RenderNotFound, VideoNotReady
-from services.scheduler.domain.render import ACTIVE, Output, Phase, Render, RenderEvent, RenderStatus, snapshot
+from services.scheduler.domain.render import Output, Phase, Render, RenderEvent, RenderStatus, snapshot
 from services.scheduler.ports import Bell, Clock, Page, RenderStore, Videos
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.intake import Intake
@@ -192,6 +192,6 @@ class Scheduler:
     def _cancel(self, render: Render) -> Render | None:
         if render.status is RenderStatus.QUEUED:
             return render.ended(RenderStatus.CANCELED, self._clock.now(), phase=Phase.DONE)
-        if render.status in ACTIVE and render.status is not RenderStatus.CANCELING:
+        if render.status is RenderStatus.RUNNING:
             return render.moved(RenderStatus.CANCELING)
         return None

@@ -1,5 +1,6 @@
 """The whole platform, as its users get it: `forge up`, on a free port, in a home of its own."""
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import grpc
 import httpx
 import psutil
@@ -29,8 +31,6 @@ SMALL = {
     SVD: {"width": 64, "height": 64, "num_frames": 2, "num_inference_steps": 2, "seed": 1},
     SKYREELS: {"width": 64, "height": 64, "num_frames": 5, "num_inference_steps": 3, "seed": 1, "prompt": "a cat"},
 }
-# Enough steps to be interrupted in the middle.
-LONG = {"num_inference_steps": 100, "width": 256, "height": 256}
 
 
 def _eventually(holds: Callable[[], Any], *, seconds: float = 30.0, what: str = "it") -> Any:
@@ -207,3 +207,27 @@ def followed(platform: Platform) -> Callable[..., list[dict[str, Any]]]:
             return [event for event in ndjson(response) if not event["keep_alive"]]
 
     return follow
+
+
+@pytest.fixture
+def facts() -> Callable[[bytes], tuple[int, int, int, float]]:
+    """Reads (frames, width, height, frames per second) from a file itself."""
+
+    def read(video: bytes) -> tuple[int, int, int, float]:
+        with av.open(io.BytesIO(video), mode="r", format="mp4") as container:
+            stream = container.streams.video[0]
+            frames = sum(1 for _ in container.decode(stream))
+            assert stream.average_rate is not None
+            return frames, stream.width, stream.height, float(stream.average_rate)
+
+    return read
+
+
+@pytest.fixture
+def render_under_way(platform: Platform, rest: httpx.Client) -> str:
+    """A render that has made some of its hundred steps."""
+    body = platform.small(SVD, num_inference_steps=100, width=256, height=256, num_frames=8)
+    render_id = rest.post("/v1/renders", json=body).json()["id"]
+    path = f"/v1/renders/{render_id}"
+    _eventually(lambda: rest.get(path).json()["progress"]["done_steps"] > 3, seconds=60, what="progress")
+    return render_id

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import psutil
 import pytest
 from PIL import Image
@@ -16,7 +15,7 @@ SKYREELS = "skywork-skyreels-v2"
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_demo_makes_both_videos_shows_what_they_took_and_leaves_nothing_running(tmp_path):
+def test_the_demo_makes_both_videos_shows_what_they_took_and_leaves_nothing_running(tmp_path, facts):
     home, out = tmp_path / "home", tmp_path / "out"
     forge = Path(sys.executable).with_name("forge")
     done = subprocess.run(
@@ -29,10 +28,7 @@ def test_the_demo_makes_both_videos_shows_what_they_took_and_leaves_nothing_runn
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for slug, expected in ((SVD, (25, 1024, 576, 7.0)), (SKYREELS, (97, 960, 544, 24.0))):
-        with av.open(str(out / f"{slug}.mp4"), mode="r") as container:
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or 0)
-            assert (sum(1 for _ in container.decode(stream)), stream.width, stream.height, rate) == expected
+        assert facts((out / f"{slug}.mp4").read_bytes()) == expected
         with Image.open(out / f"{slug}.png") as sheet:
             assert sheet.width > sheet.height > 100
             assert len(sheet.convert("RGB").getcolors(maxcolors=2**24) or ()) > 1000, "frames, not a blank sheet"

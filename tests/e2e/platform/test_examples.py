@@ -1,28 +1,16 @@
 """The example requests of both models, at their full size, through the whole platform."""
 
-import io
-
-import av
 import pytest
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"
 
 
-def facts(video: bytes) -> tuple[int, int, int, float]:
-    """(frames, width, height, frames per second), read from the file itself."""
-    with av.open(io.BytesIO(video), mode="r", format="mp4") as container:
-        stream = container.streams.video[0]
-        frames = sum(1 for _ in container.decode(stream))
-        assert stream.average_rate is not None
-        return frames, stream.width, stream.height, float(stream.average_rate)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("slug", "expected", "steps"), [(SVD, (25, 1024, 576, 7.0), 25), (SKYREELS, (97, 960, 544, 24.0), 40)]
 )
-def test_the_example_as_it_stands_becomes_its_video(platform, rest, followed, slug, expected, steps):
+def test_the_example_as_it_stands_becomes_its_video(platform, rest, followed, facts, slug, expected, steps):
     response = rest.post(f"/v1/inference/{slug}", json=platform.example(slug))
     assert response.status_code == 200, response.text
     render = response.json()
