@@ -72,6 +72,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 51
     """INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces."""
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 52
+    """DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method."""
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 60
     """The reasons below appear in a render's own `error`, not in the status of a call.
 
@@ -142,6 +144,8 @@ ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 50
 """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 51
 """INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces."""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 52
+"""DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method."""
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 60
 """The reasons below appear in a render's own `error`, not in the status of a call.
 
