@@ -10,7 +10,7 @@ from typing import Any
 from forge_cli.failures import CommandFailed
 
 # Fields of the body that choose how to run, not what; a schema need not list them.
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id"})
+ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.chassis.errors import ForgeError, Kind, Violation
 
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id"})
+ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
 """Fields that travel beside the inputs in a request body; no input has these names."""
 
 RULE_ARITIES: Mapping[str, int] = MappingProxyType(

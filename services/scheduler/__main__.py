@@ -51,6 +51,7 @@ from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.runtimes import Runtimes
 from services.scheduler.usecases.scheduler import Scheduler
+from services.scheduler.usecases.screening import Screening
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 
@@ -117,7 +118,7 @@ async def assembled(
         store=store,
         dispatcher=dispatcher,
         bell=bell,
-        videos=videos,
+        screening=Screening(store=store, videos=videos, bell=bell),
         clock=clock,
         queue_ttl=queue_ttl,
     )
@@ -149,11 +150,14 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 fleet=fleet,
                 store=SqlRenderStore(database, clock),
                 runtime_store=SqlRuntimeStore(database),
-                placer=LocalPlacer(
-                    settings.home,
-                    environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
-                    launch_seconds=settings.worker_launch_seconds,
-                    stop_seconds=settings.worker_stop_seconds,
+                placer=await stack.enter_async_context(
+                    LocalPlacer(
+                        settings.home,
+                        environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
+                        launch_seconds=settings.worker_launch_seconds,
+                        stop_seconds=settings.worker_stop_seconds,
+                        spares=settings.worker_spares,
+                    )
                 ),
                 workers=await stack.enter_async_context(GrpcWorkers(caller)),
                 catalog=GrpcCatalog(catalog_channel, clock),

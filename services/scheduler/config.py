@@ -20,3 +20,5 @@ class SchedulerSettings(ChassisSettings):
     """How long a worker process may take until it serves."""
     worker_stop_seconds: float = Field(default=8.0, gt=0)
     """How long a worker may take to end before it is killed."""
+    worker_spares: int = Field(default=1, ge=0)
+    """Processes that wait with their imports done, so that the next cold start is spared seconds; 0 keeps none."""

@@ -13,12 +13,13 @@ from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.inputs import Rule
-from services.scheduler.domain.render import Failure, Output, Phase, Progress, Render, RenderEvent, Timing
+from services.scheduler.domain.render import Failure, Output, PeakMemory, Phase, Progress, Render, RenderEvent, Timing
 from services.scheduler.domain.runtime import Runtime, family_status
-from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Page, Version, WorkerState
+from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Made, Page, Version, WorkerState
 from services.scheduler.usecases.fleet_view import TargetView
 
 IDEMPOTENCY_HEADER = "idempotency-key"
+PREVIEW_MEDIA_TYPE = "image/webp"
 
 
 def body(struct: struct_pb2.Struct) -> dict[str, Any]:
@@ -56,7 +57,13 @@ def render_to_proto(render: Render) -> render_pb2.Render:
         error=_failure_to_proto(render.error),
         last_seq=render.last_seq,
         seed=render.seed,
+        mode=render.mode,
         events_url=f"/v1/renders/{render.id}/events",
+        preview_url=_preview_url(render.id, render.preview_seq),
+        peak_memory={
+            phase: render_pb2.PhaseMemory(allocated_bytes=peak.allocated_bytes, reserved_bytes=peak.reserved_bytes)
+            for phase, peak in render.peak_memory.items()
+        },
     )
     for name in ("created_at", "started_at", "ended_at", "expires_at"):
         if moment := getattr(render, name):
@@ -71,7 +78,7 @@ def page_to_proto(page: Page) -> render_service_pb2.ListRendersResponse:
     )
 
 
-def event_to_proto(event: RenderEvent) -> render_pb2.RenderEvent:
+def event_to_proto(render_id: str, event: RenderEvent) -> render_pb2.RenderEvent:
     """An event of a render's log."""
     return render_pb2.RenderEvent(
         seq=event.seq,
@@ -84,6 +91,7 @@ def event_to_proto(event: RenderEvent) -> render_pb2.RenderEvent:
         message=event.message,
         error=_failure_to_proto(event.error),
         keep_alive=event.keep_alive,
+        preview_url=_preview_url(render_id, event.preview_seq),
     )
 
 
@@ -96,17 +104,20 @@ def progress_to_proto(progress: Progress) -> render_pb2.Progress:
         queue_position=progress.queue_position,
         eta_seconds_p50=progress.eta_seconds_p50,
         eta_seconds_p90=progress.eta_seconds_p90,
+        playable_seconds=progress.playable_seconds,
     )
 
 
-def video_headers(output: Output) -> tuple[tuple[str, str], ...]:
-    """What an HTTP client learns before the first byte of a video."""
-    return (("etag", f'"{output.sha256}"'), ("cache-control", "private, max-age=31536000, immutable"))
+def video_headers(sha256: str | None) -> tuple[tuple[str, str], ...]:
+    """What an HTTP client learns before the first byte of a video; None for one that still grows."""
+    if sha256 is None:
+        return (("cache-control", "no-store"),)
+    return (("etag", f'"{sha256}"'), ("cache-control", "private, max-age=31536000, immutable"))
 
 
-def piece_to_proto(output: Output, piece: bytes) -> httpbody_pb2.HttpBody:
-    """A piece of a video."""
-    return httpbody_pb2.HttpBody(content_type=output.media_type, data=piece)
+def body_to_proto(media_type: str, part: bytes) -> httpbody_pb2.HttpBody:
+    """A picture, or a part of a video."""
+    return httpbody_pb2.HttpBody(content_type=media_type, data=part)
 
 
 def runtime_to_proto(runtime: Runtime, idle_release_seconds: float | None) -> runtime_pb2.Runtime:
@@ -221,6 +232,8 @@ def assignment_to_proto(assignment: Assignment, after_seq: int) -> worker_servic
         render_id=assignment.render_id,
         epoch=assignment.epoch,
         output_key=assignment.output_key,
+        checkpoint_key=assignment.checkpoint_key,
+        fail_when_out_of_memory=assignment.fail_when_out_of_memory,
         after_seq=after_seq,
     )
     request.input.update(assignment.inputs)
@@ -238,9 +251,11 @@ def attempt_moment(event: worker_service_pb2.AttemptEvent) -> AttemptMoment:
         eta_seconds_p50=_present(event, "eta_seconds_p50"),
         eta_seconds_p90=_present(event, "eta_seconds_p90"),
         message=event.message,
-        output=_output(event.output) if event.HasField("output") else None,
-        phase_ms=dict(event.output.phase_ms),
-        warnings=tuple(event.output.warnings),
+        pieces=event.pieces,
+        playable_seconds=event.playable_seconds,
+        preview_key=event.preview_key,
+        checkpoint_key=event.checkpoint_key,
+        result=_made(event.output) if event.HasField("output") else None,
         failure=_failure(event.failure) if event.HasField("failure") else None,
         canceled=event.HasField("canceled"),
     )
@@ -289,8 +304,8 @@ def _target_to_proto(target: Target | None) -> target_pb2.Target | None:
 
 
 def _timing_to_proto(timing: Timing) -> render_pb2.Timing:
-    known: Mapping[str, int | None] = vars(timing)
-    return render_pb2.Timing(**{name: ms for name, ms in known.items() if ms is not None})
+    known: Mapping[str, Any] = vars(timing)
+    return render_pb2.Timing(**{name: value for name, value in known.items() if value is not None})
 
 
 def _output_to_proto(render_id: str, output: Output | None) -> render_pb2.RenderOutput | None:
@@ -306,6 +321,24 @@ def _output_to_proto(render_id: str, output: Output | None) -> render_pb2.Render
         num_frames=output.num_frames,
         fps=output.fps,
         duration_seconds=output.num_frames / output.fps,
+    )
+
+
+def _preview_url(render_id: str, preview_seq: int) -> str:
+    return f"/v1/renders/{render_id}/previews/{preview_seq}" if preview_seq else ""
+
+
+def _made(output: worker_service_pb2.AttemptOutput) -> Made:
+    return Made(
+        output=_output(output),
+        phase_ms=dict(output.phase_ms),
+        warnings=tuple(output.warnings),
+        mode=output.mode,
+        peak_memory={
+            phase: PeakMemory(int(peak.allocated_bytes), int(peak.reserved_bytes))
+            for phase, peak in output.peak_memory.items()
+        },
+        eta_error=_present(output, "eta_error"),
     )
 
 

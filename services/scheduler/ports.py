@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from services.chassis.errors import Violation
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.domain.inputs import Rule
-from services.scheduler.domain.render import Failure, Output, Phase, Render, RenderEvent, RenderStatus
+from services.scheduler.domain.render import Failure, Output, PeakMemory, Phase, Render, RenderEvent, RenderStatus
 from services.scheduler.domain.runtime import Runtime
 
 
@@ -176,11 +176,25 @@ class Assignment:
     epoch: int
     inputs: Mapping[str, Any]
     output_key: str
+    checkpoint_key: str
+    fail_when_out_of_memory: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video that an attempt has stored, and what the worker knows of how it was made."""
+
+    output: Output
+    phase_ms: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+    mode: str = ""
+    peak_memory: Mapping[str, PeakMemory] = field(default_factory=dict)
+    eta_error: float | None = None
 
 
 @dataclass(frozen=True)
 class AttemptMoment:
-    """A moment of an attempt. The last one has an output, a failure, or says canceled."""
+    """A moment of an attempt. The last one has a result, a failure, or says canceled."""
 
     seq: int
     phase: Phase
@@ -190,9 +204,11 @@ class AttemptMoment:
     eta_seconds_p50: float | None
     eta_seconds_p90: float | None
     message: str
-    output: Output | None = None
-    phase_ms: Mapping[str, int] | None = None
-    warnings: tuple[str, ...] = ()
+    pieces: int = 0
+    playable_seconds: float = 0.0
+    preview_key: str = ""
+    checkpoint_key: str = ""
+    result: Made | None = None
     failure: Failure | None = None
     canceled: bool = False
 
@@ -229,7 +245,7 @@ class Workers(Protocol):
 
 
 class Videos(Protocol):
-    """Finished videos."""
+    """Videos, their pieces and previews, as workers store them."""
 
     async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
         """The bytes under a key, in pieces of moderate size; None when nothing is there."""

@@ -57,14 +57,18 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
         await context.send_initial_metadata(())  # HTTP clients see the answer begin although nothing may happen yet
         async with aclosing(events):
             async for event in events:
-                yield convert.event_to_proto(event)
+                yield convert.event_to_proto(request.render_id, event)
 
     async def GetVideo(self, request, context):
-        output, pieces = await self._scheduler.video(caller().account, request.render_id)
-        await context.send_initial_metadata(convert.video_headers(output))
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield convert.piece_to_proto(output, piece)
+        video = await self._scheduler.video(caller().account, request.render_id)
+        await context.send_initial_metadata(convert.video_headers(video.sha256))
+        async with aclosing(video.bytes) as parts:
+            async for part in parts:
+                yield convert.body_to_proto(video.media_type, part)
+
+    async def GetPreview(self, request, context):
+        picture = await self._scheduler.preview(caller().account, request.render_id, request.number)
+        return convert.body_to_proto(convert.PREVIEW_MEDIA_TYPE, picture)
 
 
 class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):

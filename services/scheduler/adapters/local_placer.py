@@ -1,16 +1,18 @@
 """Workers as processes of this machine."""
 
 import asyncio
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 import structlog
 
+from services.scheduler.adapters.spare_workers import SpareWorkers
 from services.scheduler.domain.errors import RuntimeStartFailed
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.ports import WorkerProcess
@@ -24,10 +26,17 @@ class LocalPlacer:
     """Starts `python -m services.inference_worker` as children.
 
     Each is in a session of its own, so that it outlives a scheduler that dies; one nobody asks about ends by itself.
+    As an async context manager it keeps so many spares, which have done their imports before somebody waits for them.
     """
 
     def __init__(
-        self, home: Path, *, environment: Mapping[str, str], launch_seconds: float, stop_seconds: float
+        self,
+        home: Path,
+        *,
+        environment: Mapping[str, str],
+        launch_seconds: float,
+        stop_seconds: float,
+        spares: int = 0,
     ) -> None:
         self._run_dir = home / "run"
         self._log = home / "logs" / "inference-worker.log"
@@ -35,21 +44,43 @@ class LocalPlacer:
         self._launch_seconds = launch_seconds
         self._stop_seconds = stop_seconds
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self.spares = SpareWorkers(spares, lambda: self._spawn({}, "--waiting"))
+
+    async def __aenter__(self) -> "LocalPlacer":
+        await self.spares.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.spares.__aexit__(*exc_info)
 
     async def launch(self, runtime_id: str, slot: Slot) -> WorkerProcess:
         """Start a worker on a slot; returns once it serves."""
         address_file = self._address_file(runtime_id)
-        # In a thread and without asyncio: a fork while gRPC is at work can crash the child.
-        process = await asyncio.to_thread(self._spawn, runtime_id, slot)
+        own = {
+            "FORGE_WORKER_ID": runtime_id,
+            "FORGE_WORKER_ADDRESS_FILE": str(address_file),
+            "FORGE_WORKER_DEVICE": slot.device,
+        }
+        async with self.spares.held_back():
+            process = self.spares.become(own)
+            if process is None or not await self._serves(process, address_file.exists):
+                # In a thread and without asyncio: a fork while gRPC is at work can crash the child.
+                process = await asyncio.to_thread(self._spawn, own)
+                if not await self._serves(process, address_file.exists):
+                    raise RuntimeStartFailed(f"the worker ended with code {process.returncode}", retry=True)
+        return WorkerProcess(address=json.loads(address_file.read_text())["address"], pid=process.pid)
+
+    async def _serves(self, process: "subprocess.Popen[bytes]", says_so: Callable[[], bool]) -> bool:
+        """Wait until it does; False when it ended instead. Raises RuntimeStartFailed when that takes too long."""
         serves = False
         try:
             async with asyncio.timeout(self._launch_seconds):
-                while not address_file.exists():
+                while not says_so():
                     if process.poll() is not None:
-                        raise RuntimeStartFailed(f"the worker ended with code {process.returncode}", retry=True)
+                        return False
                     await asyncio.sleep(POLL_SECONDS)
             serves = True
-            return WorkerProcess(address=json.loads(address_file.read_text())["address"], pid=process.pid)
+            return True
         except TimeoutError as error:
             raise RuntimeStartFailed("the worker did not serve in time", retry=True) from error
         finally:
@@ -59,20 +90,14 @@ class LocalPlacer:
                 process.kill()
                 await asyncio.to_thread(process.wait)
 
-    def _spawn(self, runtime_id: str, slot: Slot) -> "subprocess.Popen[bytes]":
+    def _spawn(self, environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
         for directory in (self._run_dir, self._log.parent):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._log.open("ab") as log:  # a file of its own: a pipe of the scheduler's would break with the scheduler
-            return subprocess.Popen(
-                [sys.executable, "-m", "services.inference_worker"],
-                env={
-                    **os.environ,
-                    **self._environment,
-                    "FORGE_WORKER_ID": runtime_id,
-                    "FORGE_WORKER_ADDRESS_FILE": str(self._address_file(runtime_id)),
-                    "FORGE_WORKER_DEVICE": slot.device,
-                },
-                stdin=subprocess.DEVNULL,
+            return subprocess.Popen(  # noqa: S603 — a program of ours, with arguments of ours
+                [sys.executable, "-m", "services.inference_worker", *arguments],
+                env={**os.environ, **self._environment, **environment},
+                stdin=subprocess.PIPE if arguments else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -105,13 +130,22 @@ class LocalPlacer:
     def _address_file(self, runtime_id: str) -> Path:
         return self._run_dir / f"{runtime_id}.json"
 
-    @staticmethod
-    def _process(runtime_id: str, process: WorkerProcess) -> psutil.Process | None:
-        """The process, if the pid still belongs to that worker: pids are reused."""
+    def _process(self, runtime_id: str, process: WorkerProcess) -> psutil.Process | None:
+        """The process, if it still is that worker: pids are used again, but a worker holds its address file locked."""
         try:
             found = psutil.Process(process.pid)
-            if found.status() != psutil.STATUS_ZOMBIE and found.environ().get("FORGE_WORKER_ID") == runtime_id:
-                return found
-        except psutil.Error:
+            with self._address_file(runtime_id).open("rb") as file:
+                if json.load(file)["pid"] == process.pid and _is_locked(file.fileno()):
+                    return found
+        except (psutil.Error, OSError):
             pass
         return None
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether another process holds a lock on the open file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
 from services.scheduler.domain.fleet import Slot
-from services.scheduler.domain.render import Failure, Output, Phase
+from services.scheduler.domain.render import Failure, Output, PeakMemory, Phase
 from services.scheduler.ports import (
     Assignment,
     AttemptMoment,
     LoadMoment,
+    Made,
     Version,
     WorkerProcess,
     WorkerState,
 )
+
+_VIDEO_FRAMES, _VIDEO_FPS = 25, 7.0
+_VIDEO_SECONDS = _VIDEO_FRAMES / _VIDEO_FPS
 
 
 @dataclass
@@ -37,6 +41,8 @@ class ScriptedWorkers:
         self.load_failure = load_failure
         self.launch_error: RuntimeStartFailed | None = None
         self.render_failure: Failure | None = None
+        self.makes_pieces = False
+        """Whether each step finishes a piece of the video."""
         self.workers: dict[str, Worker] = {}
         self.launched: list[str] = []
         self.rendered: list[Assignment] = []
@@ -102,7 +108,7 @@ class ScriptedWorkers:
                 moment = worker.moments[seq]
                 seq += 1
                 yield moment
-                if moment.output or moment.failure or moment.canceled:
+                if moment.result or moment.failure or moment.canceled:
                     worker.assignment = None
                     return
                 continue
@@ -143,6 +149,10 @@ class ScriptedWorkers:
             eta_seconds_p50=None,
             eta_seconds_p90=None,
             message=f"step {done} of {self.total_steps}",
+            pieces=done if self.makes_pieces else 0,
+            playable_seconds=done / self.total_steps * _VIDEO_SECONDS if self.makes_pieces else 0.0,
+            preview_key=f"{assignment.output_key}.{done}.webp" if done else "",
+            checkpoint_key=f"{assignment.output_key}.safetensors" if done else "",
         )
         if worker.canceled:
             return _ending(moment, canceled=True)
@@ -150,7 +160,7 @@ class ScriptedWorkers:
             return moment
         if self.render_failure is not None:
             return _ending(moment, failure=self.render_failure)
-        output = Output(assignment.output_key, "video/mp4", 5, "ab" * 32, 64, 64, 25, 7.0)
+        output = Output(assignment.output_key, "video/mp4", 5, "ab" * 32, 64, 64, _VIDEO_FRAMES, _VIDEO_FPS)
         return _ending(moment, output=output)
 
 
@@ -161,18 +171,21 @@ def _ending(
     failure: Failure | None = None,
     canceled: bool = False,
 ) -> AttemptMoment:
-    return AttemptMoment(
-        seq=moment.seq,
+    made = output and Made(
+        output=output,
+        phase_ms={"encoding": 10, "denoising": 20, "decoding": 30, "muxing": 4, "storing": 5},
+        warnings=("the aspect ratio changed",),
+        mode="scripted",
+        peak_memory={"denoising": PeakMemory(1000, 2000)},
+        eta_error=0.25,
+    )
+    return replace(
+        moment,
         phase=Phase.DONE,
         done_steps=moment.total_steps,
-        total_steps=moment.total_steps,
         fraction=1.0,
-        eta_seconds_p50=None,
-        eta_seconds_p90=None,
         message="done",
-        output=output,
-        phase_ms={"encoding": 10, "denoising": 20, "decoding": 30, "muxing": 4, "storing": 5} if output else None,
-        warnings=("the aspect ratio changed",) if output else (),
+        result=made,
         failure=failure,
         canceled=canceled,
     )

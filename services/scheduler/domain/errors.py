@@ -25,6 +25,26 @@ class VideoNotReady(ForgeError):
         super().__init__(message, resource=("video", render_id))
 
 
+class VideoCutOff(ForgeError):
+    """A video that was streamed while it was made will not be completed."""
+
+    kind = Kind.CONFLICT
+    reason = "VIDEO_CUT_OFF"
+
+    def __init__(self, render_id: str) -> None:
+        super().__init__(f"the video of render '{render_id}' ends here: the render did not succeed, or began again")
+
+
+class PreviewNotReady(ForgeError):
+    """The render has no such preview."""
+
+    kind = Kind.NOT_FOUND
+    reason = "PREVIEW_NOT_READY"
+
+    def __init__(self, render_id: str) -> None:
+        super().__init__(f"render '{render_id}' has no such preview, now or any more", resource=("preview", render_id))
+
+
 class UnknownTarget(ForgeError):
     """No such device or region is known here."""
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from services.chassis.errors import Violation
 
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id"})
+ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
 """Fields of an inference body that are not inputs of the model."""
+
+ON_OUT_OF_MEMORY = ("make_room", "fail")
+"""What may happen to a render whose device has too little memory; the first is the default."""
 
 FRAMES_PER_LATENT_FRAME = 4  # both video autoencoders compress time by four
 
@@ -23,6 +26,7 @@ class Request:
     gpu_type: str | None
     region: str | None
     request_id: str | None
+    fail_when_out_of_memory: bool
     inputs: Mapping[str, Any]
 
 
@@ -52,12 +56,15 @@ def take_apart(body: Mapping[str, Any], path_slug: str | None) -> tuple[Request,
         violations.append(Violation("model", "is required: the slug of the model to run"))
     if (request_id := routing["request_id"]) and len(request_id) > 200:
         violations.append(Violation("request_id", "must have at most 200 characters"))
+    if routing["on_out_of_memory"] not in (None, *ON_OUT_OF_MEMORY):
+        violations.append(Violation("on_out_of_memory", f"must be one of: {', '.join(ON_OUT_OF_MEMORY)}"))
     request = Request(
         slug=path_slug or model or "",
         model_version=routing["model_version"],
         gpu_type=routing["gpu_type"],
         region=routing["region"],
         request_id=routing["request_id"],
+        fail_when_out_of_memory=routing["on_out_of_memory"] == "fail",
         inputs={name: value for name, value in body.items() if name not in ROUTING_FIELDS},
     )
     return request, violations

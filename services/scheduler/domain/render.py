@@ -74,11 +74,15 @@ class Progress:
     queue_position: int | None = None
     eta_seconds_p50: float | None = None
     eta_seconds_p90: float | None = None
+    playable_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What took how long; None for what did not happen, or not yet."""
+    """What took how long; None for what did not happen, or not yet.
+
+    `eta_error` is how far the ETAs were off, as a share of the attempt.
+    """
 
     queued_ms: int | None = None
     cold_start_ms: int | None = None
@@ -89,6 +93,16 @@ class Timing:
     store_ms: int | None = None
     model_ms: int | None = None
     total_ms: int | None = None
+    first_frames_ms: int | None = None
+    eta_error: float | None = None
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The most memory in use at once, in bytes."""
+
+    allocated_bytes: int
+    reserved_bytes: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,8 @@ class Render:
     """One request for a video.
 
     `epoch` is the fencing number: it grows by one with every lease, and what an attempt writes counts only while the
-    render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log.
+    render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log. `pieces`
+    of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview.
     """
 
     id: str
@@ -135,6 +150,7 @@ class Render:
     trace_context: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     warnings: tuple[str, ...] = ()
+    fail_when_out_of_memory: bool = False
 
     status: RenderStatus = RenderStatus.QUEUED
     phase: Phase = Phase.QUEUED
@@ -150,12 +166,23 @@ class Render:
     was_cold_start: bool | None = None
     worker_seq: int = 0
     estimated_cost_usd: float | None = None
+    pieces: int = 0
+    checkpoint_key: str = ""
+    preview_key: str = ""
+    preview_seq: int = 0
 
     started_at: datetime | None = None
     ended_at: datetime | None = None
     timing: Timing = Timing()
     output: Output | None = None
+    mode: str = ""
+    peak_memory: Mapping[str, PeakMemory] = field(default_factory=dict)
     error: Failure | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the present attempt puts what it makes."""
+        return f"renders/{self.id}/{self.epoch}"
 
     @property
     def is_final(self) -> bool:
@@ -190,6 +217,7 @@ class Render:
             target=target,
             was_cold_start=cold,
             worker_seq=0,
+            pieces=0,
             estimated_cost_usd=estimated_cost_usd,
             started_at=self.started_at or now,
             timing=Timing(queued_ms=milliseconds(self.created_at, now)),
@@ -232,6 +260,8 @@ class RenderEvent:
     attempt: int
     message: str
     error: Failure | None = None
+    preview_key: str = ""
+    preview_seq: int = 0
     keep_alive: bool = False
 
     @property
@@ -252,6 +282,8 @@ def snapshot(render: Render, at: datetime, message: str) -> RenderEvent:
         attempt=render.attempt,
         message=message,
         error=render.error,
+        preview_key=render.preview_key,
+        preview_seq=render.preview_seq,
     )
 
 

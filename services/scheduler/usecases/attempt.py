@@ -1,6 +1,7 @@
 """One try at a render on one runtime."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,8 +13,17 @@ from opentelemetry import trace
 
 from services.chassis.telemetry import extract_context
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
-from services.scheduler.domain.render import ACTIVE, Failure, Phase, Progress, Render, RenderStatus, Timing
-from services.scheduler.ports import Assignment, AttemptMoment, Bell, Change, Clock, RenderStore, Workers
+from services.scheduler.domain.render import (
+    ACTIVE,
+    Failure,
+    Phase,
+    Progress,
+    Render,
+    RenderStatus,
+    Timing,
+    milliseconds,
+)
+from services.scheduler.ports import Assignment, AttemptMoment, Bell, Change, Clock, Made, RenderStore, Workers
 from services.scheduler.usecases.runtimes import Runtimes
 
 log = structlog.get_logger()
@@ -137,7 +147,9 @@ class Attempt:
             render_id=self._render.id,
             epoch=self._render.epoch,
             inputs=await self._store.inputs(self._render.id),
-            output_key=f"renders/{self._render.id}/{self._render.epoch}/video.mp4",
+            output_key=f"{self._render.folder}/video.mp4",
+            checkpoint_key=self._render.checkpoint_key,
+            fail_when_out_of_memory=self._render.fail_when_out_of_memory,
         )
         passing_on = asyncio.create_task(self._pass_on_cancel(address))
         try:
@@ -158,17 +170,28 @@ class Attempt:
 
     async def _note(self, moment: AttemptMoment) -> bool:
         """Write what the worker said; True when it was its last word."""
-        if moment.output is not None:
-            timing = _timing(self._render.timing, moment.phase_ms or {})
-            steps = moment.total_steps
+        if (made := moment.result) is not None:
+            progressed = self._progressed(self._render, moment)
+            steps, output = moment.total_steps, made.output
+            duration_seconds = output.num_frames / output.fps
             await self._end(
                 RenderStatus.SUCCEEDED,
                 "the video is ready",
-                progress=Progress(done_steps=steps, total_steps=steps, fraction=1.0),
+                progress=Progress(
+                    done_steps=steps,
+                    total_steps=steps,
+                    fraction=1.0,
+                    playable_seconds=duration_seconds,
+                ),
                 phase=Phase.DONE,
-                timing=timing,
-                output=moment.output,
-                warnings=(*self._render.warnings, *moment.warnings),
+                timing=_timing(progressed.timing, made),
+                output=output,
+                # A piece that could not be stored is missed by those who follow, not by the video.
+                pieces=moment.pieces if math.isclose(moment.playable_seconds, duration_seconds) else 0,
+                checkpoint_key="",
+                warnings=(*self._render.warnings, *made.warnings),
+                mode=made.mode,
+                peak_memory=made.peak_memory,
                 worker_seq=moment.seq,
             )
         elif moment.failure is not None and moment.failure.reason == WorkerLost.reason:
@@ -178,9 +201,33 @@ class Attempt:
         elif moment.canceled:
             await self._end(RenderStatus.CANCELED, "canceled", worker_seq=moment.seq)
         else:
-            await self._write(lambda render: self._renew(_progressed(render, moment)), moment.message)
+            await self._write(lambda render: self._renew(self._progressed(render, moment)), moment.message)
             return False
         return True
+
+    def _progressed(self, render: Render, moment: AttemptMoment) -> Render:
+        progress = Progress(
+            done_steps=moment.done_steps,
+            total_steps=moment.total_steps,
+            fraction=moment.fraction,
+            eta_seconds_p50=moment.eta_seconds_p50,
+            eta_seconds_p90=moment.eta_seconds_p90,
+            playable_seconds=moment.playable_seconds or None,
+        )
+        render = replace(
+            render,
+            phase=moment.phase,
+            progress=progress,
+            worker_seq=moment.seq,
+            pieces=moment.pieces,
+            checkpoint_key=moment.checkpoint_key or render.checkpoint_key,
+        )
+        if moment.pieces and render.timing.first_frames_ms is None:
+            first_frames_ms = milliseconds(render.created_at, self._clock.now())
+            render = replace(render, timing=replace(render.timing, first_frames_ms=first_frames_ms))
+        if moment.preview_key and moment.preview_key != render.preview_key:
+            render = replace(render, preview_key=moment.preview_key, preview_seq=render.last_seq + 1)
+        return render
 
     def _renew(self, render: Render) -> Render | None:
         """Renew the lease of a render that is still the attempt's."""
@@ -224,19 +271,9 @@ class Attempt:
 AttemptFactory = Callable[[Render], Attempt]
 
 
-def _progressed(render: Render, moment: AttemptMoment) -> Render:
-    progress = Progress(
-        done_steps=moment.done_steps,
-        total_steps=moment.total_steps,
-        fraction=moment.fraction,
-        eta_seconds_p50=moment.eta_seconds_p50,
-        eta_seconds_p90=moment.eta_seconds_p90,
-    )
-    return replace(render, phase=moment.phase, progress=progress, worker_seq=moment.seq)
-
-
-def _timing(timing: Timing, phase_ms: Mapping[str, int]) -> Timing:
+def _timing(timing: Timing, made: Made) -> Timing:
     """The timing with the worker's phases; the model's own time is what it spent encoding, denoising and decoding."""
-    known = {_TIMING_FIELDS[phase]: ms for phase, ms in phase_ms.items() if phase in _TIMING_FIELDS}
+    known = {_TIMING_FIELDS[phase]: ms for phase, ms in made.phase_ms.items() if phase in _TIMING_FIELDS}
     model_parts = [known[name] for name in ("encode_ms", "denoise_ms", "decode_ms") if name in known]
-    return replace(timing, **known, model_ms=sum(model_parts) if model_parts else None)
+    timing = replace(timing, **known, model_ms=sum(model_parts) if model_parts else None)
+    return replace(timing, eta_error=made.eta_error)

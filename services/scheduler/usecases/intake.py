@@ -23,6 +23,7 @@ class Order:
     model_version: str
     pin: Pin
     request_id: str | None
+    fail_when_out_of_memory: bool
     inputs: Mapping[str, Any]
     seed: int | None
     warnings: tuple[str, ...]
@@ -70,6 +71,7 @@ class Intake:
             model_version=version.model_version,
             pin=pin,
             request_id=request.request_id,
+            fail_when_out_of_memory=request.fail_when_out_of_memory,
             inputs=complete,
             seed=complete.get("seed"),
             warnings=rules.inputs_without_effect(version.effects, given, complete, version.properties),

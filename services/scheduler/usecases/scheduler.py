@@ -11,11 +11,12 @@ import structlog
 from services.chassis.errors import InvalidInput, Violation
 from services.chassis.ids import new_id
 from services.chassis.telemetry import current_trace_id, inject_context
-from services.scheduler.domain.errors import IdempotencyConflict, RenderNotFound, VideoNotReady
-from services.scheduler.domain.render import Output, Phase, Render, RenderEvent, RenderStatus, snapshot
-from services.scheduler.ports import Bell, Clock, Page, RenderStore, Videos
+from services.scheduler.domain.errors import IdempotencyConflict, RenderNotFound
+from services.scheduler.domain.render import Phase, Render, RenderEvent, RenderStatus, snapshot
+from services.scheduler.ports import Bell, Clock, Page, RenderStore
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.intake import Intake
+from services.scheduler.usecases.screening import Screening, Video
 
 log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class Scheduler:
         store: RenderStore,
         dispatcher: Dispatcher,
         bell: Bell,
-        videos: Videos,
+        screening: Screening,
         clock: Clock,
         queue_ttl: timedelta | None = None,
     ) -> None:
@@ -45,7 +46,7 @@ class Scheduler:
         self._store = store
         self._dispatcher = dispatcher
         self._bell = bell
-        self._videos = videos
+        self._screening = screening
         self._clock = clock
         self._queue_ttl = queue_ttl
 
@@ -69,6 +70,7 @@ class Scheduler:
             trace_context=inject_context(),
             trace_id=current_trace_id(),
             warnings=order.warnings,
+            fail_when_out_of_memory=order.fail_when_out_of_memory,
         )
         accepted = await self._store.accept(render, order.inputs, "accepted")
         if accepted.request_sha256 != order.sha256:
@@ -166,15 +168,15 @@ class Scheduler:
                 if render.last_seq == seq:
                     yield replace(snapshot(render, self._clock.now(), ""), keep_alive=True)
 
-    async def video(self, account: str, render_id: str) -> tuple[Output, AsyncGenerator[bytes, None]]:
-        """The video of a render. Raises RenderNotFound, VideoNotReady."""
-        render = await self._owned(account, render_id)
-        if render.output is None:
-            raise VideoNotReady(f"render '{render_id}' is {render.status}: it has no video", render_id)
-        pieces = await self._videos.open(render.output.key)
-        if pieces is None:
-            raise VideoNotReady(f"the video of render '{render_id}' is no longer stored", render_id)
-        return render.output, pieces
+    async def video(self, account: str, render_id: str) -> Video:
+        """The video of a render, or what is there of it and goes on growing. Raises RenderNotFound, VideoNotReady."""
+        return await self._screening.video(await self._owned(account, render_id))
+
+    async def preview(self, account: str, render_id: str, number: int) -> bytes:
+        """A preview of a render, 0 for the newest. Raises RenderNotFound, PreviewNotReady, InvalidInput."""
+        if number < 0:
+            raise InvalidInput([Violation("number", "must not be negative")])
+        return await self._screening.preview(await self._owned(account, render_id), number)
 
     async def _owned(self, account: str, render_id: str) -> Render:
         render = await self._store.get(account, render_id)

@@ -10,6 +10,7 @@ from services.chassis.status import errors_of
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"
+WAN = "wan-ai-wan-2-1"
 
 # target: $ an hour, warm seconds, cold start seconds, of SVD and of SkyReels, as published
 PUBLISHED = {
@@ -85,6 +86,8 @@ async def test_what_cannot_be_estimated_says_why(estimates: Any) -> None:
         ({"slug": SVD, "region": "mars"}, Kind.INVALID, "UNKNOWN_TARGET"),
         ({"slug": SVD, "gpu_type": "H100"}, Kind.NOT_FOUND, "NO_ESTIMATE"),
         ({"slug": SVD, "gpu_type": "B200", "region": "eu-north1"}, Kind.NOT_FOUND, "NO_ESTIMATE"),
+        ({"slug": WAN}, Kind.NOT_FOUND, "NO_ESTIMATE"),
+        ({"slug": WAN, "gpu_type": "H200"}, Kind.NOT_FOUND, "NO_ESTIMATE"),
     ):
         error = await _error(estimates.GetRunEstimate(pb.GetRunEstimateRequest(**request)))
         assert (error.kind, error.reason) == (kind, reason), request

@@ -18,6 +18,7 @@ from services.chassis.status import errors_of
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"
+WAN = "wan-ai-wan-2-1"
 
 
 def _json(message: Message) -> dict[str, Any]:
@@ -33,8 +34,8 @@ async def _error(call: Any) -> ForgeError:
 
 async def test_models_are_listed_by_slug_and_found_by_search(served: Any) -> None:
     everything = await served.stub.ListModels(pb.ListModelsRequest())
-    assert [model.slug for model in everything.models] == [SKYREELS, SVD]
-    assert (everything.total_size, everything.next_page_token) == (2, "")
+    assert [model.slug for model in everything.models] == [SKYREELS, SVD, WAN]
+    assert (everything.total_size, everything.next_page_token) == (3, "")
     images = await served.stub.ListModels(pb.ListModelsRequest(query="xt", modality="image", tag="diffusion"))
     assert [model.slug for model in images.models] == [SVD]
 
@@ -83,7 +84,7 @@ async def test_what_a_publisher_does_not_state_is_absent(served: Any) -> None:
     assert not any(h100.HasField(name) for name in ("model_ms", "cold_start_ms", "vram_gb", "sample_count"))
 
 
-@pytest.mark.parametrize("slug", [SVD, SKYREELS])
+@pytest.mark.parametrize("slug", [SVD, SKYREELS, WAN])
 async def test_schema_and_example_arrive_exactly(served: Any, slug: str) -> None:
     inputs = await served.stub.GetInputSchema(pb.GetInputSchemaRequest(slug=slug))
     content = yaml.safe_load((REPOSITORY / "config" / "models" / f"{slug}.yaml").read_text())["versions"][0]

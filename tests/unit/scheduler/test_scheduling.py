@@ -18,7 +18,7 @@ from services.scheduler.domain.errors import (
     VideoNotReady,
 )
 from services.scheduler.domain.fleet import Pin
-from services.scheduler.domain.render import Failure, Phase, RenderStatus
+from services.scheduler.domain.render import Failure, PeakMemory, Phase, RenderStatus
 
 
 async def test_a_render_runs_to_its_video(open_house):
@@ -32,9 +32,11 @@ async def test_a_render_runs_to_its_video(open_house):
         assert render.timing.model_ms == 60
         assert render.timing.cold_start_ms is not None
         assert "the aspect ratio changed" in render.warnings
-        output, pieces = await house.assembly.scheduler.video("ann", render.id)
-        assert output.sha256 == "ab" * 32
-        assert b"".join([piece async for piece in pieces]) == b"video"
+        assert (render.mode, render.timing.eta_error) == ("scripted", 0.25)
+        assert render.peak_memory == {"denoising": PeakMemory(1000, 2000)}
+        video = await house.assembly.scheduler.video("ann", render.id)
+        assert video.sha256 == "ab" * 32
+        assert b"".join([part async for part in video.bytes]) == b"video"
 
 
 async def test_the_log_counts_from_one_without_gaps_and_ends_with_the_end(open_house):
@@ -208,6 +210,32 @@ async def test_a_lost_worker_costs_an_attempt_and_the_render_goes_on_in_the_same
         ended = await house.finished(render)
         assert (ended.status, ended.attempt, ended.epoch) == (RenderStatus.SUCCEEDED, 2, 2)
         assert [event.seq for event in await house.log(render)] == list(range(1, ended.last_seq + 1))
+
+
+async def test_a_second_attempt_is_given_the_newest_checkpoint_of_the_first(open_house):
+    async with open_house(ScriptedWorkers(free=False)) as house:
+        render = await house.create()
+        await house.workers.let_through(2)
+        await house.until(render, lambda now: bool(now.checkpoint_key))
+        await house.workers.kill(next(iter(house.workers.workers)))
+        await house.workers.let_through(100)
+        ended = await house.finished(render)
+        first, second = house.workers.rendered
+        assert (first.checkpoint_key, second.checkpoint_key) == ("", f"renders/{render.id}/1/video.mp4.safetensors")
+        assert ended.checkpoint_key == ""
+
+
+@pytest.mark.parametrize(("asked", "fails"), [({}, False), ({"on_out_of_memory": "fail"}, True)])
+async def test_a_render_may_forbid_to_go_on_with_less_memory(open_house, asked, fails):
+    async with open_house() as house:
+        await house.finished(await house.create(**asked))
+        assert [assignment.fail_when_out_of_memory for assignment in house.workers.rendered] == [fails]
+
+
+async def test_another_word_for_what_to_do_without_memory_is_refused(open_house):
+    async with open_house() as house:
+        with pytest.raises(InvalidInput, match="on_out_of_memory"):
+            await house.create(on_out_of_memory="pray")
 
 
 async def test_a_render_that_loses_three_workers_has_failed(open_house):

@@ -49,13 +49,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RENDER_NOT_FOUND: _ErrorReason.ValueType  # 22
     """NOT_FOUND, 404. No render has this id, or it belongs to another account."""
     ERROR_REASON_VIDEO_NOT_READY: _ErrorReason.ValueType  # 23
-    """NOT_FOUND, 404. The render has not produced a video: it is not finished, or it failed."""
+    """NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed."""
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """NOT_FOUND, 404. No API key has this id in the caller's account."""
     ERROR_REASON_NO_ESTIMATE: _ErrorReason.ValueType  # 25
     """NOT_FOUND, 404. No price is known for this target, so no cost can be estimated."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 26
     """NOT_FOUND, 404. No route of the API has this path and method."""
+    ERROR_REASON_PREVIEW_NOT_READY: _ErrorReason.ValueType  # 27
+    """NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
     ERROR_REASON_TARGET_NOT_OFFERED: _ErrorReason.ValueType  # 30
     """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 31
@@ -64,6 +66,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED, 409. The runtime could not be started; the message says why."""
     ERROR_REASON_RUNTIME_BUSY: _ErrorReason.ValueType  # 33
     """ABORTED, 409. The runtime is busy with a render and cannot be stopped now."""
+    ERROR_REASON_VIDEO_CUT_OFF: _ErrorReason.ValueType  # 35
+    """ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
+    or began again.
+    """
     ERROR_REASON_WORKER_BUSY: _ErrorReason.ValueType  # 34
     """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
     ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 40
@@ -87,6 +93,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The version's weights could not be found or loaded."""
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 64
     """The video could not be stored."""
+    ERROR_REASON_CHECKPOINT_REFUSED: _ErrorReason.ValueType  # 65
+    """A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error of the public contract carries a google.rpc.ErrorInfo whose `domain` is "forge" and whose
@@ -121,13 +129,15 @@ ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 21
 ERROR_REASON_RENDER_NOT_FOUND: ErrorReason.ValueType  # 22
 """NOT_FOUND, 404. No render has this id, or it belongs to another account."""
 ERROR_REASON_VIDEO_NOT_READY: ErrorReason.ValueType  # 23
-"""NOT_FOUND, 404. The render has not produced a video: it is not finished, or it failed."""
+"""NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed."""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
 """NOT_FOUND, 404. No API key has this id in the caller's account."""
 ERROR_REASON_NO_ESTIMATE: ErrorReason.ValueType  # 25
 """NOT_FOUND, 404. No price is known for this target, so no cost can be estimated."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 26
 """NOT_FOUND, 404. No route of the API has this path and method."""
+ERROR_REASON_PREVIEW_NOT_READY: ErrorReason.ValueType  # 27
+"""NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
 ERROR_REASON_TARGET_NOT_OFFERED: ErrorReason.ValueType  # 30
 """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 31
@@ -136,6 +146,10 @@ ERROR_REASON_RUNTIME_START_FAILED: ErrorReason.ValueType  # 32
 """ABORTED, 409. The runtime could not be started; the message says why."""
 ERROR_REASON_RUNTIME_BUSY: ErrorReason.ValueType  # 33
 """ABORTED, 409. The runtime is busy with a render and cannot be stopped now."""
+ERROR_REASON_VIDEO_CUT_OFF: ErrorReason.ValueType  # 35
+"""ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
+or began again.
+"""
 ERROR_REASON_WORKER_BUSY: ErrorReason.ValueType  # 34
 """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
 ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 40
@@ -159,4 +173,6 @@ ERROR_REASON_WEIGHTS_UNAVAILABLE: ErrorReason.ValueType  # 63
 """The version's weights could not be found or loaded."""
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 64
 """The video could not be stored."""
+ERROR_REASON_CHECKPOINT_REFUSED: ErrorReason.ValueType  # 65
+"""A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

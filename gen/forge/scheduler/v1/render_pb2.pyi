@@ -26,6 +26,27 @@ class Render(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PeakMemoryEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___PhaseMemory: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___PhaseMemory | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     SLUG_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
@@ -43,11 +64,14 @@ class Render(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     LAST_SEQ_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     EVENTS_URL_FIELD_NUMBER: _builtins.int
+    PREVIEW_URL_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier; made by the server."""
     slug: _builtins.str
@@ -72,8 +96,14 @@ class Render(_message.Message):
     """Seed it is made with, drawn by the server when the request gave none: the same seed, version and inputs make the
     same video on the same device and libraries.
     """
+    mode: _builtins.str
+    """Which of the engine's ways of making a video it was, for example causal, sync or async_full; empty where there is only
+    one, and until the render has succeeded.
+    """
     events_url: _builtins.str
     """Path of the event stream."""
+    preview_url: _builtins.str
+    """Path of the newest preview, a small picture of what is there by now; empty before the first."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """How far it is; the same as in the newest event."""
@@ -116,6 +146,10 @@ class Render(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it is given up if it has not started; absent when it may wait for ever."""
 
+    @_builtins.property
+    def peak_memory(self) -> _containers.MessageMap[_builtins.str, Global___PhaseMemory]:
+        """The most memory each phase had in use, by name of the phase; empty until the render has succeeded."""
+
     def __init__(
         self,
         *,
@@ -136,15 +170,18 @@ class Render(_message.Message):
         error: Global___RenderError | None = ...,
         last_seq: _builtins.int = ...,
         seed: _builtins.int | None = ...,
+        mode: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         events_url: _builtins.str = ...,
+        preview_url: _builtins.str = ...,
+        peak_memory: _abc.Mapping[_builtins.str, Global___PhaseMemory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "id", b"id", "last_seq", b"last_seq", "model_version", b"model_version", "output", b"output", "phase", b"phase", "progress", b"progress", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "id", b"id", "last_seq", b"last_seq", "mode", b"mode", "model_version", b"model_version", "output", b"output", "peak_memory", b"peak_memory", "phase", b"phase", "preview_url", b"preview_url", "progress", b"progress", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_cost_usd: _TypeAlias = _typing.Literal["estimated_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_cost_usd: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd"]  # noqa: Y015
@@ -162,6 +199,32 @@ class Render(_message.Message):
 Global___Render: _TypeAlias = Render  # noqa: Y015
 
 @_typing.final
+class PhaseMemory(_message.Message):
+    """The most memory in use at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    allocated_bytes: _builtins.float
+    """On a GPU what was allocated; on the CPU what the worker's process had resident."""
+    reserved_bytes: _builtins.float
+    """On a GPU what was reserved to allocate from; on the CPU as above."""
+    def __init__(
+        self,
+        *,
+        allocated_bytes: _builtins.float = ...,
+        reserved_bytes: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "reserved_bytes", b"reserved_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PhaseMemory: _TypeAlias = PhaseMemory  # noqa: Y015
+
+@_typing.final
 class Progress(_message.Message):
     """How far a render is."""
 
@@ -173,6 +236,7 @@ class Progress(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     ETA_SECONDS_P50_FIELD_NUMBER: _builtins.int
     ETA_SECONDS_P90_FIELD_NUMBER: _builtins.int
+    PLAYABLE_SECONDS_FIELD_NUMBER: _builtins.int
     done_steps: _builtins.int
     """Denoising steps the device has finished. MUST NOT exceed total_steps; MUST equal it once the render succeeded."""
     total_steps: _builtins.int
@@ -185,6 +249,8 @@ class Progress(_message.Message):
     """Time left in half of the cases; absent when unknown."""
     eta_seconds_p90: _builtins.float
     """Time left in nine of ten cases; absent when unknown."""
+    playable_seconds: _builtins.float
+    """Play time of the video that can be fetched already; absent while there is none."""
     def __init__(
         self,
         *,
@@ -194,21 +260,26 @@ class Progress(_message.Message):
         queue_position: _builtins.int | None = ...,
         eta_seconds_p50: _builtins.float | None = ...,
         eta_seconds_p90: _builtins.float | None = ...,
+        playable_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "_queue_position", b"_queue_position", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "queue_position", b"queue_position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "_playable_seconds", b"_playable_seconds", "_queue_position", b"_queue_position", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "playable_seconds", b"playable_seconds", "queue_position", b"queue_position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "_queue_position", b"_queue_position", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "fraction", b"fraction", "queue_position", b"queue_position", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "_playable_seconds", b"_playable_seconds", "_queue_position", b"_queue_position", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "fraction", b"fraction", "playable_seconds", b"playable_seconds", "queue_position", b"queue_position", "total_steps", b"total_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds_p50: _TypeAlias = _typing.Literal["eta_seconds_p50"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds_p50: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50"]  # noqa: Y015
     _WhichOneofReturnType__eta_seconds_p90: _TypeAlias = _typing.Literal["eta_seconds_p90"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds_p90: _TypeAlias = _typing.Literal["_eta_seconds_p90", b"_eta_seconds_p90"]  # noqa: Y015
+    _WhichOneofReturnType__playable_seconds: _TypeAlias = _typing.Literal["playable_seconds"]  # noqa: Y015
+    _WhichOneofArgType__playable_seconds: _TypeAlias = _typing.Literal["_playable_seconds", b"_playable_seconds"]  # noqa: Y015
     _WhichOneofReturnType__queue_position: _TypeAlias = _typing.Literal["queue_position"]  # noqa: Y015
     _WhichOneofArgType__queue_position: _TypeAlias = _typing.Literal["_queue_position", b"_queue_position"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds_p50) -> _WhichOneofReturnType__eta_seconds_p50 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds_p90) -> _WhichOneofReturnType__eta_seconds_p90 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__playable_seconds) -> _WhichOneofReturnType__playable_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_position) -> _WhichOneofReturnType__queue_position | None: ...
 
@@ -283,6 +354,8 @@ class Timing(_message.Message):
     STORE_MS_FIELD_NUMBER: _builtins.int
     MODEL_MS_FIELD_NUMBER: _builtins.int
     TOTAL_MS_FIELD_NUMBER: _builtins.int
+    FIRST_FRAMES_MS_FIELD_NUMBER: _builtins.int
+    ETA_ERROR_FIELD_NUMBER: _builtins.int
     queued_ms: _builtins.int
     """From acceptance to the start of the attempt that counts."""
     cold_start_ms: _builtins.int
@@ -301,6 +374,10 @@ class Timing(_message.Message):
     """The model's own time: encode, denoise and decode."""
     total_ms: _builtins.int
     """From acceptance to the end."""
+    first_frames_ms: _builtins.int
+    """From acceptance until the first frames could be played."""
+    eta_error: _builtins.float
+    """How far the ETAs of the attempt were off: the median of |foretold - true time left| as a share of the attempt."""
     def __init__(
         self,
         *,
@@ -313,10 +390,12 @@ class Timing(_message.Message):
         store_ms: _builtins.int | None = ...,
         model_ms: _builtins.int | None = ...,
         total_ms: _builtins.int | None = ...,
+        first_frames_ms: _builtins.int | None = ...,
+        eta_error: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_decode_ms", b"_decode_ms", "_denoise_ms", b"_denoise_ms", "_encode_ms", b"_encode_ms", "_model_ms", b"_model_ms", "_mux_ms", b"_mux_ms", "_queued_ms", b"_queued_ms", "_store_ms", b"_store_ms", "_total_ms", b"_total_ms", "cold_start_ms", b"cold_start_ms", "decode_ms", b"decode_ms", "denoise_ms", b"denoise_ms", "encode_ms", b"encode_ms", "model_ms", b"model_ms", "mux_ms", b"mux_ms", "queued_ms", b"queued_ms", "store_ms", b"store_ms", "total_ms", b"total_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_decode_ms", b"_decode_ms", "_denoise_ms", b"_denoise_ms", "_encode_ms", b"_encode_ms", "_eta_error", b"_eta_error", "_first_frames_ms", b"_first_frames_ms", "_model_ms", b"_model_ms", "_mux_ms", b"_mux_ms", "_queued_ms", b"_queued_ms", "_store_ms", b"_store_ms", "_total_ms", b"_total_ms", "cold_start_ms", b"cold_start_ms", "decode_ms", b"decode_ms", "denoise_ms", b"denoise_ms", "encode_ms", b"encode_ms", "eta_error", b"eta_error", "first_frames_ms", b"first_frames_ms", "model_ms", b"model_ms", "mux_ms", b"mux_ms", "queued_ms", b"queued_ms", "store_ms", b"store_ms", "total_ms", b"total_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_decode_ms", b"_decode_ms", "_denoise_ms", b"_denoise_ms", "_encode_ms", b"_encode_ms", "_model_ms", b"_model_ms", "_mux_ms", b"_mux_ms", "_queued_ms", b"_queued_ms", "_store_ms", b"_store_ms", "_total_ms", b"_total_ms", "cold_start_ms", b"cold_start_ms", "decode_ms", b"decode_ms", "denoise_ms", b"denoise_ms", "encode_ms", b"encode_ms", "model_ms", b"model_ms", "mux_ms", b"mux_ms", "queued_ms", b"queued_ms", "store_ms", b"store_ms", "total_ms", b"total_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_decode_ms", b"_decode_ms", "_denoise_ms", b"_denoise_ms", "_encode_ms", b"_encode_ms", "_eta_error", b"_eta_error", "_first_frames_ms", b"_first_frames_ms", "_model_ms", b"_model_ms", "_mux_ms", b"_mux_ms", "_queued_ms", b"_queued_ms", "_store_ms", b"_store_ms", "_total_ms", b"_total_ms", "cold_start_ms", b"cold_start_ms", "decode_ms", b"decode_ms", "denoise_ms", b"denoise_ms", "encode_ms", b"encode_ms", "eta_error", b"eta_error", "first_frames_ms", b"first_frames_ms", "model_ms", b"model_ms", "mux_ms", b"mux_ms", "queued_ms", b"queued_ms", "store_ms", b"store_ms", "total_ms", b"total_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cold_start_ms: _TypeAlias = _typing.Literal["cold_start_ms"]  # noqa: Y015
     _WhichOneofArgType__cold_start_ms: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms"]  # noqa: Y015
@@ -326,6 +405,10 @@ class Timing(_message.Message):
     _WhichOneofArgType__denoise_ms: _TypeAlias = _typing.Literal["_denoise_ms", b"_denoise_ms"]  # noqa: Y015
     _WhichOneofReturnType__encode_ms: _TypeAlias = _typing.Literal["encode_ms"]  # noqa: Y015
     _WhichOneofArgType__encode_ms: _TypeAlias = _typing.Literal["_encode_ms", b"_encode_ms"]  # noqa: Y015
+    _WhichOneofReturnType__eta_error: _TypeAlias = _typing.Literal["eta_error"]  # noqa: Y015
+    _WhichOneofArgType__eta_error: _TypeAlias = _typing.Literal["_eta_error", b"_eta_error"]  # noqa: Y015
+    _WhichOneofReturnType__first_frames_ms: _TypeAlias = _typing.Literal["first_frames_ms"]  # noqa: Y015
+    _WhichOneofArgType__first_frames_ms: _TypeAlias = _typing.Literal["_first_frames_ms", b"_first_frames_ms"]  # noqa: Y015
     _WhichOneofReturnType__model_ms: _TypeAlias = _typing.Literal["model_ms"]  # noqa: Y015
     _WhichOneofArgType__model_ms: _TypeAlias = _typing.Literal["_model_ms", b"_model_ms"]  # noqa: Y015
     _WhichOneofReturnType__mux_ms: _TypeAlias = _typing.Literal["mux_ms"]  # noqa: Y015
@@ -344,6 +427,10 @@ class Timing(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__denoise_ms) -> _WhichOneofReturnType__denoise_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__encode_ms) -> _WhichOneofReturnType__encode_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_error) -> _WhichOneofReturnType__eta_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_frames_ms) -> _WhichOneofReturnType__first_frames_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model_ms) -> _WhichOneofReturnType__model_ms | None: ...
     @_typing.overload
@@ -403,6 +490,7 @@ class RenderEvent(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_FIELD_NUMBER: _builtins.int
+    PREVIEW_URL_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Number of the event in the render's log: 1, 2, 3, … without gaps."""
     status: _builtins.str
@@ -415,6 +503,8 @@ class RenderEvent(_message.Message):
     """What is going on, for people."""
     keep_alive: _builtins.bool
     """True for a sign of life that is not in the log: a copy of the newest event, sent when nothing new happened for a while."""
+    preview_url: _builtins.str
+    """As in Render."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -444,10 +534,11 @@ class RenderEvent(_message.Message):
         message: _builtins.str = ...,
         error: Global___RenderError | None = ...,
         keep_alive: _builtins.bool = ...,
+        preview_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "error", b"error", "progress", b"progress", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "error", b"error", "keep_alive", b"keep_alive", "message", b"message", "phase", b"phase", "progress", b"progress", "seq", b"seq", "status", b"status", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "error", b"error", "keep_alive", b"keep_alive", "message", b"message", "phase", b"phase", "preview_url", b"preview_url", "progress", b"progress", "seq", b"seq", "status", b"status", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

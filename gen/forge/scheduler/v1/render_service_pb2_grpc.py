@@ -31,8 +31,10 @@ class RenderServiceStub:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key. It is
-    checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
+    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
+    lists everything that is wrong with it at once.
     """
 
     def __init__(self, channel):
@@ -76,14 +78,21 @@ class RenderServiceStub:
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetPreview = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/GetPreview',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class RenderServiceServicer:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key. It is
-    checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
+    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
+    lists everything that is wrong with it at once.
     """
 
     def Infer(self, request, context):
@@ -134,7 +143,17 @@ class RenderServiceServicer:
 
     def GetVideo(self, request, context):
         """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
-        RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
+        render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
+        the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPreview(self, request, context):
+        """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
+        RENDER_NOT_FOUND, PREVIEW_NOT_READY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +197,11 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'GetPreview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPreview,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'forge.scheduler.v1.RenderService', rpc_method_handlers)
@@ -190,8 +214,10 @@ class RenderService:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key. It is
-    checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
+    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
+    lists everything that is wrong with it at once.
     """
 
     @staticmethod
@@ -372,6 +398,33 @@ class RenderService:
             target,
             '/forge.scheduler.v1.RenderService/GetVideo',
             forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPreview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/GetPreview',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

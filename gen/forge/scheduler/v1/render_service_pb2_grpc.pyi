@@ -18,8 +18,10 @@ class RenderServiceStub:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key. It is
-    checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
+    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
+    lists everything that is wrong with it at once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -44,15 +46,23 @@ class RenderServiceStub:
     """
     GetVideo: _aio.UnaryStreamMultiCallable[_render_service_pb2.GetVideoRequest, _httpbody_pb2.HttpBody]
     """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
-    RENDER_NOT_FOUND, VIDEO_NOT_READY.
+    While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
+    render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
+    the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+    """
+    GetPreview: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetPreviewRequest, _httpbody_pb2.HttpBody]
+    """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
+    RENDER_NOT_FOUND, PREVIEW_NOT_READY.
     """
 
 class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key. It is
-    checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
+    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
+    lists everything that is wrong with it at once.
     """
 
     @_abc_1.abstractmethod
@@ -117,7 +127,19 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_render_service_pb2.GetVideoRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
     ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]:
         """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
-        RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
+        render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
+        the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPreview(
+        self,
+        request: _render_service_pb2.GetPreviewRequest,
+        context: _aio.ServicerContext[_render_service_pb2.GetPreviewRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
+    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
+        """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
+        RENDER_NOT_FOUND, PREVIEW_NOT_READY.
         """
 
 def add_RenderServiceServicer_to_server(servicer: RenderServiceServicer, server: _aio.Server) -> None: ...

@@ -127,14 +127,24 @@ class RenderRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     OUTPUT_KEY_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
+    FAIL_WHEN_OUT_OF_MEMORY_FIELD_NUMBER: _builtins.int
     render_id: _builtins.str
     """Render."""
     epoch: _builtins.int
     """Fencing number of the attempt."""
     output_key: _builtins.str
-    """Key in the object store that the video MUST be written to."""
+    """Key in the object store that the video MUST be written to. Pieces, previews and checkpoints go beside it."""
     after_seq: _builtins.int
     """Replay after this event of the attempt."""
+    checkpoint_key: _builtins.str
+    """Key of a checkpoint to go on from; empty to begin at the start. A checkpoint that does not fit the worker's engine is
+    left aside, and the output's warnings say so.
+    """
+    fail_when_out_of_memory: _builtins.bool
+    """Whether to fail at once when the device runs out of memory, instead of once more with parts of the model waiting
+    elsewhere, which makes the same video more slowly.
+    """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """The version's inputs, validated, with defaults filled in, and without the routing fields."""
@@ -147,10 +157,12 @@ class RenderRequest(_message.Message):
         input: _struct_pb2.Struct | None = ...,
         output_key: _builtins.str = ...,
         after_seq: _builtins.int = ...,
+        checkpoint_key: _builtins.str = ...,
+        fail_when_out_of_memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "epoch", b"epoch", "input", b"input", "output_key", b"output_key", "render_id", b"render_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "checkpoint_key", b"checkpoint_key", "epoch", b"epoch", "fail_when_out_of_memory", b"fail_when_out_of_memory", "input", b"input", "output_key", b"output_key", "render_id", b"render_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,6 +182,10 @@ class AttemptEvent(_message.Message):
     ETA_SECONDS_P50_FIELD_NUMBER: _builtins.int
     ETA_SECONDS_P90_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PLAYABLE_SECONDS_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    PREVIEW_KEY_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCELED_FIELD_NUMBER: _builtins.int
@@ -189,6 +205,16 @@ class AttemptEvent(_message.Message):
     """Time left in nine of ten cases; absent when unknown."""
     message: _builtins.str
     """What is going on, for people."""
+    playable_seconds: _builtins.float
+    """Play time of the pieces that can be read."""
+    pieces: _builtins.int
+    """Pieces of the video that can be read, 0 for none; piece n of 1, 2, 3, … is the object `pieces/0000n.mp4` beside the
+    output. One after the other they are a file that plays while it grows.
+    """
+    preview_key: _builtins.str
+    """Key of the newest preview; empty before the first."""
+    checkpoint_key: _builtins.str
+    """Key of the newest checkpoint; empty before the first."""
     @_builtins.property
     def output(self) -> Global___AttemptOutput:
         """The video was written."""
@@ -212,13 +238,17 @@ class AttemptEvent(_message.Message):
         eta_seconds_p50: _builtins.float | None = ...,
         eta_seconds_p90: _builtins.float | None = ...,
         message: _builtins.str = ...,
+        playable_seconds: _builtins.float = ...,
+        pieces: _builtins.int = ...,
+        preview_key: _builtins.str = ...,
+        checkpoint_key: _builtins.str = ...,
         output: Global___AttemptOutput | None = ...,
         failure: Global___AttemptFailure | None = ...,
         canceled: Global___AttemptCanceled | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "output", b"output", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "fraction", b"fraction", "message", b"message", "output", b"output", "phase", b"phase", "result", b"result", "seq", b"seq", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "checkpoint_key", b"checkpoint_key", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "fraction", b"fraction", "message", b"message", "output", b"output", "phase", b"phase", "pieces", b"pieces", "playable_seconds", b"playable_seconds", "preview_key", b"preview_key", "result", b"result", "seq", b"seq", "total_steps", b"total_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds_p50: _TypeAlias = _typing.Literal["eta_seconds_p50"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds_p50: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50"]  # noqa: Y015
@@ -261,6 +291,27 @@ class AttemptOutput(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PeakMemoryEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___PeakMemory: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___PeakMemory | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
@@ -271,6 +322,9 @@ class AttemptOutput(_message.Message):
     FPS_FIELD_NUMBER: _builtins.int
     PHASE_MS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_FIELD_NUMBER: _builtins.int
+    ETA_ERROR_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Key in the object store."""
     media_type: _builtins.str
@@ -287,6 +341,10 @@ class AttemptOutput(_message.Message):
     """Number of frames."""
     fps: _builtins.float
     """Frames per second."""
+    mode: _builtins.str
+    """Which of the engine's ways of making a video it was; empty where there is only one."""
+    eta_error: _builtins.float
+    """How far the ETAs were off: the median of |foretold - true time left| as a share of the attempt; absent without any."""
     @_builtins.property
     def phase_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Time in each phase, by name of the phase."""
@@ -294,6 +352,10 @@ class AttemptOutput(_message.Message):
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the engine did that the sender might not expect."""
+
+    @_builtins.property
+    def peak_memory(self) -> _containers.MessageMap[_builtins.str, Global___PeakMemory]:
+        """The most memory each phase had in use, by name of the phase."""
 
     def __init__(
         self,
@@ -308,14 +370,45 @@ class AttemptOutput(_message.Message):
         fps: _builtins.float = ...,
         phase_ms: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        mode: _builtins.str = ...,
+        peak_memory: _abc.Mapping[_builtins.str, Global___PeakMemory] | None = ...,
+        eta_error: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_error", b"_eta_error", "eta_error", b"eta_error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_error", b"_eta_error", "eta_error", b"eta_error", "fps", b"fps", "height", b"height", "key", b"key", "media_type", b"media_type", "mode", b"mode", "num_frames", b"num_frames", "peak_memory", b"peak_memory", "phase_ms", b"phase_ms", "sha256", b"sha256", "size_bytes", b"size_bytes", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__eta_error: _TypeAlias = _typing.Literal["eta_error"]  # noqa: Y015
+    _WhichOneofArgType__eta_error: _TypeAlias = _typing.Literal["_eta_error", b"_eta_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_error) -> _WhichOneofReturnType__eta_error | None: ...
+
+Global___AttemptOutput: _TypeAlias = AttemptOutput  # noqa: Y015
+
+@_typing.final
+class PeakMemory(_message.Message):
+    """The most memory in use at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    allocated_bytes: _builtins.float
+    """On a GPU what was allocated; on the CPU what the process had resident."""
+    reserved_bytes: _builtins.float
+    """On a GPU what was reserved to allocate from; on the CPU as above."""
+    def __init__(
+        self,
+        *,
+        allocated_bytes: _builtins.float = ...,
+        reserved_bytes: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fps", b"fps", "height", b"height", "key", b"key", "media_type", b"media_type", "num_frames", b"num_frames", "phase_ms", b"phase_ms", "sha256", b"sha256", "size_bytes", b"size_bytes", "warnings", b"warnings", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "reserved_bytes", b"reserved_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AttemptOutput: _TypeAlias = AttemptOutput  # noqa: Y015
+Global___PeakMemory: _TypeAlias = PeakMemory  # noqa: Y015
 
 @_typing.final
 class AttemptFailure(_message.Message):
