@@ -1,8 +1,10 @@
-"""Composition root of a worker: `python -m services.inference_worker`."""
+"""Composition root of a worker: `python -m services.inference_worker`, or one that waits, with `--waiting`."""
 
 import asyncio
+import fcntl
 import json
 import os
+import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,17 +17,19 @@ from services.chassis.clock import SystemClock
 from services.chassis.process import run
 from services.chassis.server import serving
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
-from services.inference_worker.adapters.obstore_video_store import ObstoreVideoStore
+from services.inference_worker.adapters.obstore_objects import ObstoreObjects
+from services.inference_worker.adapters.pillow_pictures import PillowPictures
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
+from services.inference_worker.adapters.waiting import wait_to_be_told
 from services.inference_worker.config import WorkerSettings
 from services.inference_worker.servicer import mount
-from services.inference_worker.usecases.device_thread import DeviceThread
+from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.worker import InferenceWorker
 
 log = structlog.get_logger()
 
 
-async def serve(settings: WorkerSettings, device: DeviceThread, told_to_stop: asyncio.Event) -> None:
+async def serve(settings: WorkerSettings, device: SerialThread, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop, or until nobody has called for the orphan timeout."""
     async with AsyncExitStack() as stack:
         stack.callback(device.close)
@@ -33,7 +37,8 @@ async def serve(settings: WorkerSettings, device: DeviceThread, told_to_stop: as
             settings.worker_id,
             loader=LateEngineLoader(settings),
             encoder=PyAvVideoEncoder(),
-            videos=ObstoreVideoStore(from_url(settings.objects_url, mkdir=True)),
+            pictures=PillowPictures(),
+            objects=ObstoreObjects(from_url(settings.objects_url, mkdir=True)),
             device=device,
             clock=SystemClock(),
         )
@@ -49,10 +54,15 @@ async def serve(settings: WorkerSettings, device: DeviceThread, told_to_stop: as
 
 
 def announce(file: Path, worker_id: str, address: str) -> None:
-    """Say where this worker serves; a reader sees all of it or nothing."""
+    """Say where this worker serves; a reader sees all of it or nothing.
+
+    The file stays locked as long as this process lives, which pids, being used again, cannot show.
+    """
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"worker_id": worker_id, "pid": os.getpid(), "address": address}))
+    locked = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # never closed: the system lets go of it
+    fcntl.flock(locked, fcntl.LOCK_EX)
+    os.write(locked, json.dumps({"worker_id": worker_id, "pid": os.getpid(), "address": address}).encode())
     draft.replace(file)
 
 
@@ -72,8 +82,10 @@ async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
 
 def main() -> None:
     """Run a worker."""
+    if sys.argv[1:] == ["--waiting"]:
+        wait_to_be_told()
     settings = WorkerSettings()
-    device = DeviceThread()
+    device = SerialThread("device")
     run("inference-worker", settings, lambda told_to_stop: serve(settings, device, told_to_stop))
     if device.is_busy:
         # A step or an import cannot be interrupted, and Python would wait for its thread.

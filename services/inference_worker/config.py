@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -35,6 +36,9 @@ class WorkerSettings(ChassisSettings):
     A directory holds real ones as DIR/<slug>/<model_version> or DIR/<name of the repository>. Left empty it is "demo"
     on the CPU and "hub" on a GPU."""
 
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether engines compile their kernels after the first video: "auto" does on a GPU."""
+
     @field_validator("weights")
     @classmethod
     def _stripped(cls, weights: str) -> str:
@@ -44,3 +48,8 @@ class WorkerSettings(ChassisSettings):
     def weights_source(self) -> str:
         """Where weights come from, decided."""
         return self.weights or ("demo" if self.worker_device == "cpu" else "hub")
+
+    @property
+    def compiles_kernels(self) -> bool:
+        """Whether engines compile their kernels, decided."""
+        return self.compile == "on" or (self.compile == "auto" and self.worker_device != "cpu")

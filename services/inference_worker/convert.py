@@ -35,6 +35,8 @@ def assignment(request: pb.RenderRequest) -> Assignment:
         id=AttemptId(request.render_id, request.epoch),
         inputs=inputs(request.input),
         output_key=request.output_key,
+        checkpoint_key=request.checkpoint_key or None,
+        may_make_room=not request.fail_when_out_of_memory,
     )
 
 
@@ -75,6 +77,10 @@ def attempt_event_to_proto(event: AttemptEvent) -> pb.AttemptEvent:
         eta_seconds_p50=reading.eta_seconds_p50,
         eta_seconds_p90=reading.eta_seconds_p90,
         message=event.message,
+        playable_seconds=event.kept.playable_seconds,
+        pieces=event.kept.pieces,
+        preview_key=event.kept.preview_key,
+        checkpoint_key=event.kept.checkpoint_key,
         output=_output(result) if isinstance(result, Output) else None,
         failure=_failure(result) if isinstance(result, Failure) else None,
         canceled=pb.AttemptCanceled() if isinstance(result, Canceled) else None,
@@ -109,4 +115,10 @@ def _output(output: Output) -> pb.AttemptOutput:
         fps=output.fps,
         phase_ms={str(phase): milliseconds for phase, milliseconds in output.phase_ms.items()},
         warnings=output.warnings,
+        mode=output.mode,
+        peak_memory={
+            str(phase): pb.PeakMemory(allocated_bytes=peak.allocated_bytes, reserved_bytes=peak.reserved_bytes)
+            for phase, peak in output.peak_memory.items()
+        },
+        eta_error=output.eta_error,
     )

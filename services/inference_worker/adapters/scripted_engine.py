@@ -6,21 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from services.inference_worker.domain.attempt import Phase
+from services.inference_worker.domain.attempt import PeakMemory, Phase
+from services.inference_worker.domain.errors import CheckpointRefused
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version
-from services.inference_worker.ports import Clip, Engine, Moment, Report, Stop
+from services.inference_worker.ports import Engine, Listener, Moment, Plan, Rendered
 
 
 class ScriptedEngine:
-    """Makes grey clips. Inputs: width, height, num_frames, num_inference_steps, fps; all may be left out."""
+    """Makes grey videos, each frame a little lighter. Inputs: width, height, num_frames, num_inference_steps, fps."""
 
-    shares = {Phase.ENCODING: 1.0, Phase.DENOISING: 6.0, Phase.DECODING: 2.0, Phase.MUXING: 1.0, Phase.STORING: 0.0}  # noqa: RUF012 — never changed
+    fingerprint = {"engine": "scripted"}  # noqa: RUF012 — never changed
 
     def __init__(self) -> None:
         self._allowed = threading.Semaphore(0)
         self._held = False
         self.fails_with: Exception | None = None
-        """Raised instead of decoding."""
+        """Raised once after the last step."""
+        self.frames_before_failing = 0
+        """Frames that are shown before that."""
+        self.has_room_to_make = False
+        self.resumed_from: list[bytes | None] = []
+        """What each render was told to go on from."""
 
     def hold(self) -> None:
         """From now on, wait for `allow` before each step."""
@@ -31,32 +37,69 @@ class ScriptedEngine:
         for _ in range(steps):
             self._allowed.release()
 
-    def render(self, inputs: Mapping[str, object], report: Report, stop: Stop) -> Clip:
-        """Make a clip."""
-        given: dict[str, Any] = {
-            "width": 64,
-            "height": 64,
-            "num_frames": 5,
-            "num_inference_steps": 4,
-            "fps": 7,
-            **inputs,
-        }
-        steps = given["num_inference_steps"]
-        report(Moment(Phase.ENCODING, 0.0))
-        report(Moment(Phase.DENOISING, 0.0, 0, steps))
-        for done in range(1, steps + 1):
+    def plan(self, inputs: Mapping[str, object]) -> Plan:
+        """Say what will be made."""
+        given = _with_defaults(inputs)
+        return Plan(
+            width=given["width"],
+            height=given["height"],
+            num_frames=given["num_frames"],
+            fps=given["fps"],
+            total_steps=given["num_inference_steps"],
+            guess_seconds={Phase.ENCODING: 1.0, Phase.DENOISING: 6.0, Phase.DECODING: 2.0},
+            mode="scripted",
+            warnings=("made without arithmetic",),
+        )
+
+    def render(self, inputs: Mapping[str, object], listener: Listener, resume_from: bytes | None = None) -> Rendered:
+        """Make a video. A checkpoint is the number of steps that are done."""
+        given, steps = _with_defaults(inputs), _with_defaults(inputs)["num_inference_steps"]
+        self.resumed_from.append(resume_from)
+        first = _steps_in(resume_from)
+        frames = np.empty((given["num_frames"], given["height"], given["width"], 3), dtype=np.uint8)
+        frames[:] = (128 + np.arange(given["num_frames"]) % 64).reshape(-1, 1, 1, 1)
+        listener.report(Moment(Phase.ENCODING, 0.0))
+        listener.report(Moment(Phase.DENOISING, first / steps, first, steps))
+        for done in range(first + 1, steps + 1):
             if self._held:
                 self._allowed.acquire()
-            stop.check()
-            report(Moment(Phase.DENOISING, done / steps, done, steps))
-        stop.check()
-        if self.fails_with:
-            raise self.fails_with
-        report(Moment(Phase.DECODING, 0.0))
-        report(Moment(Phase.DECODING, 1.0))
-        stop.check()
-        frames = np.full((given["num_frames"], given["height"], given["width"], 3), 128, dtype=np.uint8)
-        return Clip(frames, given["fps"], ("made without arithmetic",))
+            listener.check()
+            listener.report(
+                Moment(
+                    Phase.DENOISING,
+                    done / steps,
+                    done,
+                    steps,
+                    preview=lambda: frames[0],
+                    checkpoint=lambda done=done: str(done).encode(),
+                )
+            )
+        listener.check()
+        if error := self.fails_with:
+            self.fails_with = None
+            listener.show(frames[: self.frames_before_failing])
+            raise error
+        listener.report(Moment(Phase.DECODING, 0.0))
+        listener.show(frames)
+        listener.report(Moment(Phase.DECODING, 1.0))
+        listener.check()
+        return Rendered({Phase.DENOISING: PeakMemory(1000, 2000)})
+
+    def make_room(self) -> bool:
+        """Take less memory, if told that this can be done."""
+        had, self.has_room_to_make = self.has_room_to_make, False
+        return had
+
+
+def _with_defaults(inputs: Mapping[str, object]) -> dict[str, Any]:
+    return {"width": 64, "height": 64, "num_frames": 5, "num_inference_steps": 4, "fps": 7, **inputs}
+
+
+def _steps_in(checkpoint: bytes | None) -> int:
+    try:
+        return int(checkpoint or b"0")
+    except ValueError:
+        raise CheckpointRefused("the checkpoint is damaged") from None
 
 
 class ScriptedEngineLoader:

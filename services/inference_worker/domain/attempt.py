@@ -28,11 +28,32 @@ class AttemptId:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is asked to make, and where to put it."""
+    """What a worker is asked to make, and where to put it: the video under `output_key`, all else beside it."""
 
     id: AttemptId
     inputs: Mapping[str, object]
     output_key: str
+    checkpoint_key: str | None = None
+    """The checkpoint to go on from; None to begin at the start."""
+    may_make_room: bool = True
+    """Whether a render that runs out of device memory is tried once more with less, which takes longer."""
+
+    @property
+    def folder(self) -> str:
+        """Where everything but the video goes."""
+        return self.output_key.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The most memory in use at once, in bytes.
+
+    On a GPU what torch had allocated, and what it had reserved to allocate from; on the CPU both are what the process
+    had resident.
+    """
+
+    allocated_bytes: int
+    reserved_bytes: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,10 @@ class Output:
     fps: float
     phase_ms: Mapping[Phase, int]
     warnings: tuple[str, ...]
+    mode: str
+    peak_memory: Mapping[Phase, PeakMemory]
+    eta_error: float | None
+    """How far the ETAs were off: the median of |foretold - true time left| as a share of the attempt."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +103,23 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What an attempt has put into the object store on its way."""
+
+    pieces: int = 0
+    playable_seconds: float = 0.0
+    preview_key: str = ""
+    checkpoint_key: str = ""
+
+
+@dataclass(frozen=True)
 class AttemptEvent:
     """A moment of an attempt. Only the last one has a `result`."""
 
     seq: int
     reading: Reading
     message: str
+    kept: Kept = Kept()
     result: Output | Failure | Canceled | None = None
 
 

@@ -27,6 +27,13 @@ class OutOfMemory(ForgeError):
         super().__init__("the device ran out of memory; ask for a smaller or shorter video")
 
 
+class CheckpointRefused(ForgeError):
+    """The checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
+
+    kind = Kind.CONFLICT
+    reason = "CHECKPOINT_REFUSED"
+
+
 class WeightsUnavailable(ForgeError):
     """The weights are not there, or must not or cannot be loaded."""
 
@@ -34,13 +41,13 @@ class WeightsUnavailable(ForgeError):
 
 
 class StorageFailed(ForgeError):
-    """The object store did not take the video."""
+    """The object store did not take or give what it should."""
 
     kind = Kind.UNAVAILABLE
     reason = "STORAGE_FAILED"
 
     def __init__(self) -> None:
-        super().__init__("the video could not be written to the object store")
+        super().__init__("the object store could not be written or read")
 
 
 class WorkerStopping(ForgeError):

@@ -1,8 +1,9 @@
 """The inputs of each pipeline, read from what a request holds. All that is wrong is told at once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from services.chassis.errors import InvalidInput, Violation
 
@@ -61,10 +62,26 @@ class StableVideoInputs:
         fields.finish()
         return read
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether the video is pushed away from one without the image, which doubles the work."""
+        return self.max_guidance_scale > 1
+
+
+class Mode(StrEnum):
+    """Ways in which SkyReels-V2 denoises a video."""
+
+    CAUSAL = "causal"
+    """Blocks see themselves and earlier blocks only, so that early ones are finished for good before later ones."""
+    SYNC = "sync"
+    """Every frame sees every other, and all are denoised in step."""
+    ASYNC_FULL = "async_full"
+    """Every frame sees every other, and each block is some steps behind the one before it."""
+
 
 @dataclass(frozen=True)
 class SkyReelsInputs:
-    """Inputs of `SkyReelsV2DiffusionForcingPipeline`. Sizes in pixels."""
+    """Inputs of `SkyReelsV2DiffusionForcingPipeline`, and the mode that it leaves to be guessed. Sizes in pixels."""
 
     prompt: str
     negative_prompt: str
@@ -80,11 +97,17 @@ class SkyReelsInputs:
     base_num_frames: int
     overlap_history: int | None
     addnoise_condition: float
+    mode: Mode
 
     @classmethod
     def read(cls, inputs: Mapping[str, object]) -> "SkyReelsInputs":
-        """Read a request's inputs. Raises InvalidInput, also for frames that the pipeline would leave as raw noise."""
+        """Read a request's inputs. Raises InvalidInput, also for frames that the pipeline would leave as raw noise.
+
+        Without a `mode`, blocks of more than one latent frame mean `causal`, as in diffusers.
+        """
         fields = _Fields(inputs)
+        ar_step = fields.whole("ar_step", 0, low=0, high=1000)
+        block = fields.whole_or_none("causal_block_size", low=1, high=1024)
         read = cls(
             prompt=fields.text("prompt"),
             negative_prompt=fields.text("negative_prompt", ""),
@@ -95,20 +118,22 @@ class SkyReelsInputs:
             fps=fields.whole("fps", 24, low=1, high=240),
             seed=fields.whole("seed", 0, low=0, high=_LARGEST_SEED),
             guidance_scale=fields.number("guidance_scale", 6.0, low=0, high=100),
-            ar_step=fields.whole("ar_step", 0, low=0, high=1000),
-            causal_block_size=fields.whole_or_none("causal_block_size", low=1, high=1024),
+            ar_step=ar_step,
+            causal_block_size=block,
             base_num_frames=fields.whole("base_num_frames", 97, low=1, high=4097, four_k_plus_one=True),
             overlap_history=fields.whole_or_none("overlap_history", low=1, high=4097, four_k_plus_one=True),
             addnoise_condition=fields.number("addnoise_condition", 0.0, low=0, high=1000),
+            mode=Mode(fields.one_of("mode", _usual_mode(ar_step, block), Mode)),
         )
         if not fields.violations:
+            read._check_mode(fields)
             read._check_blocks(fields)
         fields.finish()
         return read
 
     @property
     def block(self) -> int:
-        """Latent frames that are denoised together; 1 means that every frame sees every other."""
+        """Latent frames that are denoised together."""
         return self.causal_block_size or 1
 
     @property
@@ -128,6 +153,16 @@ class SkyReelsInputs:
             windows.append(Window(min(frames - done + overlap, base), taken_over))
             done += base - overlap
         return tuple(windows)
+
+    def _check_mode(self, fields: "_Fields") -> None:
+        if self.mode is Mode.CAUSAL and self.block == 1:
+            fields.refuse("mode", "causal needs a causal_block_size above 1, such as 5")
+        elif self.mode is Mode.SYNC and self.ar_step:
+            fields.refuse("mode", "sync denoises all frames in step; set ar_step to 0")
+        elif self.mode is Mode.SYNC and self.block > 1:
+            fields.refuse("mode", "sync knows no blocks; leave causal_block_size out")
+        elif self.mode is Mode.ASYNC_FULL and not self.ar_step:
+            fields.refuse("mode", "async_full needs an ar_step above 0, such as 5")
 
     def _check_blocks(self, fields: "_Fields") -> None:
         if self.is_long and self.overlap_history is None:
@@ -151,9 +186,21 @@ class Window:
     taken_over: int
 
 
+def _usual_mode(ar_step: int, block: int | None) -> Mode:
+    """How diffusers would denoise, which is not told the mode."""
+    if block is not None and block > 1:
+        return Mode.CAUSAL
+    return Mode.ASYNC_FULL if ar_step else Mode.SYNC
+
+
 def latent_frames(frames: int) -> int:
     """How many latent frames make `frames` frames."""
     return (frames - 1) // TEMPORAL_FACTOR + 1
+
+
+def frames_of(latent_frames: int) -> int:
+    """How many frames so many latent frames make, at least one."""
+    return (latent_frames - 1) * TEMPORAL_FACTOR + 1
 
 
 class _Fields:
@@ -179,6 +226,13 @@ class _Fields:
             return value
         self.refuse(field, "is needed" if value is None else "must be text")
         return ""
+
+    def one_of(self, field: str, default: str, choices: Iterable[str]) -> str:
+        value = self._taken(field, default)
+        if isinstance(value, str) and value in {*choices}:
+            return value
+        self.refuse(field, f"must be one of {', '.join(choices)}")
+        return default
 
     def number(self, field: str, default: float, *, low: float, high: float) -> float:
         value = self._taken(field, default)

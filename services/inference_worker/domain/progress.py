@@ -1,132 +1,178 @@
 """How far an attempt is and how long it will still take, as shares of work rather than of steps."""
 
 import statistics
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 
 from services.inference_worker.domain.attempt import Phase, Reading
 
-_WORKING = (Phase.ENCODING, Phase.DENOISING, Phase.DECODING, Phase.MUXING, Phase.STORING)
-_REMEMBERED_SHAPES = 256
+WORKING = (Phase.ENCODING, Phase.DENOISING, Phase.DECODING, Phase.MUXING, Phase.STORING)
 
-# What the later phases of an unmeasured shape may take beyond their share, in nine of ten cases.
+# What may come on top of an ETA in nine of ten cases: of phases measured before, and of those only guessed.
 _SLACK_KNOWN, _SLACK_GUESSED = 1.25, 2.0
+
+# How much of what a phase was known to take is forgotten with each new measurement.
+_FORGETTING = 0.5
+
+# Phases that are over for good when a phase begins. Denoising and decoding may take turns.
+_OVER: Mapping[Phase, tuple[Phase, ...]] = {
+    Phase.ENCODING: (),
+    Phase.DENOISING: (Phase.ENCODING,),
+    Phase.DECODING: (Phase.ENCODING,),
+    Phase.MUXING: (Phase.ENCODING, Phase.DENOISING, Phase.DECODING),
+    Phase.STORING: (Phase.ENCODING, Phase.DENOISING, Phase.DECODING, Phase.MUXING),
+    Phase.DONE: WORKING,
+}
 
 
 class Pace:
-    """What renders of each shape took in this process, so that the next of the same shape is foretold well.
-
-    A shape is all that decides the cost of a render: every number it is asked with but its seed.
-    """
+    """How long each phase took in this process, as a multiple of what was guessed for it."""
 
     def __init__(self) -> None:
-        self._seconds: OrderedDict[Hashable, Mapping[Phase, float]] = OrderedDict()
+        self._multiples: dict[Phase, float] = {}
 
-    def learn(self, shape: Hashable, seconds: Mapping[Phase, float]) -> None:
-        """Remember what a finished render of this shape took in each phase."""
-        self._seconds[shape] = dict(seconds)
-        self._seconds.move_to_end(shape)
-        while len(self._seconds) > _REMEMBERED_SHAPES:
-            self._seconds.popitem(last=False)
+    @property
+    def multiples(self) -> Mapping[Phase, float]:
+        """The multiples by phase; phases that were never measured are missing."""
+        return dict(self._multiples)
 
-    def seconds(self, shape: Hashable) -> Mapping[Phase, float] | None:
-        """What the last render of this shape took; None when there was none."""
-        return self._seconds.get(shape)
-
-
-def shape_of(inputs: Mapping[str, object]) -> Hashable:
-    """The shape of a render with these inputs."""
-    numbers = {field: value for field, value in inputs.items() if isinstance(value, (int, float))}
-    numbers.pop("seed", None)
-    return frozenset(numbers.items())
+    def learn(self, multiples: Mapping[Phase, float]) -> None:
+        """Take note of what a finished attempt took."""
+        for phase, new in multiples.items():
+            old = self._multiples.get(phase, new)
+            self._multiples[phase] = old + _FORGETTING * (new - old)
 
 
 class Meter:
     """Reads the progress of one attempt. `fraction` never falls and is 1 only when the attempt is done.
 
-    `shares` guess how the work divides among the phases; `seconds`, when known, say it from experience.
+    `guess_seconds` foretells each phase; `multiples` corrects it by what earlier attempts took, where that is known.
+    What this attempt has measured of a phase by itself counts more than both.
     """
 
     def __init__(
-        self, shares: Mapping[Phase, float], seconds: Mapping[Phase, float] | None, monotonic: Callable[[], float]
+        self,
+        guess_seconds: Mapping[Phase, float],
+        multiples: Mapping[Phase, float],
+        monotonic: Callable[[], float],
     ) -> None:
-        expected = seconds or shares
-        whole = sum(expected.get(phase, 0.0) for phase in _WORKING) or 1.0
-        self._shares = {phase: expected.get(phase, 0.0) / whole for phase in _WORKING}
-        self._known_seconds = whole if seconds else None
-        self._slack = _SLACK_KNOWN if seconds else _SLACK_GUESSED
+        self._guess = {phase: guess_seconds.get(phase, 0.0) for phase in WORKING}
+        self._multiples = multiples
+        expected = {phase: guess * multiples.get(phase, 1.0) for phase, guess in self._guess.items()}
+        whole = sum(expected.values()) or 1.0
+        self._weights = {phase: seconds / whole for phase, seconds in expected.items()}
         self._monotonic = monotonic
+        self._began = monotonic()
         self._phase = Phase.ENCODING
-        self._began: float | None = None
+        self._since = self._began
         self._spent: dict[Phase, float] = {}
-        self._share_of_phase = 0.0
-        self._steps: list[float] = []
-        self._last_step = 0.0
+        self._shares: dict[Phase, float] = dict.fromkeys(WORKING, 0.0)
+        self._brought: dict[Phase, float] = {}
+        """Shares that a checkpoint brought: nobody spent time on them here."""
+        self._step_multiples: list[float] = []
+        """What each step took, as a multiple of what was guessed for it."""
+        self._spent_at_step = 0.0
         self._done_steps = self._total_steps = 0
-        self._fraction = 0.0
+        self._foretold: list[tuple[float, float]] = []
+        """When an ETA was read, and the ETA."""
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase; the one before it ends."""
-        now = self._monotonic()
-        if self._began is not None:
-            self._spent[self._phase] = self._spent.get(self._phase, 0.0) + now - self._began
-        self._phase, self._began, self._last_step, self._share_of_phase = phase, now, now, 0.0
+        """A phase begins or goes on; the one before it ends or waits."""
+        self._count_time()
+        self._phase = phase
+        for over in _OVER[phase]:
+            self._shares[over] = 1.0
 
     def advance(self, share_of_phase: float) -> None:
         """So much of the phase's work is done, 0 to 1."""
-        self._share_of_phase = min(1.0, max(self._share_of_phase, share_of_phase))
+        self._count_time()
+        if self._phase is not Phase.DONE:
+            self._shares[self._phase] = min(1.0, max(self._shares[self._phase], share_of_phase))
 
-    def steps(self, done: int, total: int) -> None:
-        """So many of the denoising steps are finished."""
-        if done > self._done_steps:
-            now = self._monotonic()
-            self._steps.extend([(now - self._last_step) / (done - self._done_steps)] * (done - self._done_steps))
-            self._last_step = now
+    def steps(self, done: int, total: int, share_of_phase: float) -> None:
+        """So many denoising steps are finished, that is this share of the work. The first call says where it begins."""
+        before = self._shares[Phase.DENOISING]
+        self.advance(share_of_phase)
+        spent = self._spent.get(Phase.DENOISING, 0.0)
+        work = (share_of_phase - before) * self._guess[Phase.DENOISING]
+        if self._total_steps == 0:
+            self._brought[Phase.DENOISING] = share_of_phase
+        elif done > self._done_steps and work > 0:
+            self._step_multiples.append((spent - self._spent_at_step) / work)
+        if done > self._done_steps or self._total_steps == 0:
+            self._spent_at_step = spent
         self._done_steps, self._total_steps = done, total
 
     def read(self) -> Reading:
         """The progress now."""
         if self._phase is Phase.DONE:
-            self._fraction = 1.0
-            eta_p50 = eta_p90 = 0.0
-        else:
-            before = sum(self._shares[phase] for phase in _WORKING[: _WORKING.index(self._phase)])
-            # 1 is kept for the end, which storing may still miss.
-            fraction = min(before + self._shares[self._phase] * self._share_of_phase, 0.999)
-            self._fraction = max(self._fraction, fraction)
-            eta_p50, eta_p90 = self._etas()
-        return Reading(self._phase, self._done_steps, self._total_steps, self._fraction, eta_p50, eta_p90)
+            return Reading(Phase.DONE, self._done_steps, self._total_steps, 1.0, 0.0, 0.0)
+        # 1 is kept for the end, which storing may still miss.
+        fraction = min(sum(self._weights[phase] * self._shares[phase] for phase in WORKING), 0.999)
+        eta_p50, eta_p90 = self._etas()
+        if eta_p50 is not None:
+            self._foretold.append((self._monotonic(), eta_p50))
+        return Reading(self._phase, self._done_steps, self._total_steps, fraction, eta_p50, eta_p90)
 
-    def seconds_spent(self) -> Mapping[Phase, float]:
-        """Seconds spent in each phase that has ended."""
-        return dict(self._spent)
+    def took(self) -> Mapping[Phase, float]:
+        """What each phase took that is over, as a multiple of what was guessed for what was left of it."""
+        done = {phase: self._guess[phase] * (1.0 - self._brought.get(phase, 0.0)) for phase in WORKING}
+        return {
+            phase: self._spent[phase] / done[phase]
+            for phase in WORKING
+            if self._shares[phase] == 1.0 and phase in self._spent and done[phase] > 0
+        }
 
     def phase_ms(self) -> Mapping[Phase, int]:
-        """Milliseconds spent in each phase that has ended."""
-        return {phase: round(1000 * seconds) for phase, seconds in self._spent.items()}
+        """Milliseconds spent in each phase so far, in their order."""
+        return {phase: round(1000 * self._spent[phase]) for phase in WORKING if phase in self._spent}
+
+    def eta_error(self) -> float | None:
+        """How far the ETAs were off by now: the median of |foretold - true time left|, as a share of all the time."""
+        end = self._monotonic()
+        took = end - self._began
+        if not self._foretold or took <= 0:
+            return None
+        return statistics.median(abs(eta - (end - when)) for when, eta in self._foretold) / took
+
+    def _count_time(self) -> None:
+        now = self._monotonic()
+        if self._phase is not Phase.DONE:
+            self._spent[self._phase] = self._spent.get(self._phase, 0.0) + now - self._since
+        self._since = now
 
     def _etas(self) -> tuple[float | None, float | None]:
-        whole = self._whole_seconds()
-        if whole is None or self._began is None:
+        measured = {phase: multiple for phase in WORKING if (multiple := self._measured_here(phase)) is not None}
+        if not measured and not self._multiples:
             return None, None
-        later = whole * sum(self._shares[phase] for phase in _WORKING[_WORKING.index(self._phase) + 1 :])
-        spent = self._monotonic() - self._began
-        if self._phase is Phase.DENOISING and self._steps:
-            left = self._total_steps - self._done_steps
-            p50, p90 = statistics.median(self._steps) * left, _p90(self._steps) * left
-        elif self._share_of_phase:
-            p50 = spent * (1 - self._share_of_phase) / self._share_of_phase
-            p90 = p50 * _SLACK_KNOWN
-        else:
-            p50 = max(0.0, whole * self._shares[self._phase] - spent)
-            p90 = p50 * self._slack
-        return p50 + later, p90 + later * self._slack
+        # A phase that nobody has measured is taken to be off by as much as those that were.
+        guessed = statistics.median(measured.values() or self._multiples.values())
+        p50 = p90 = 0.0
+        for phase in WORKING:
+            left = 1.0 - self._shares[phase]
+            multiple = measured.get(phase, self._multiples.get(phase, guessed))
+            seconds = self._guess[phase] * multiple * left
+            if phase is self._phase and not self._shares[phase]:
+                seconds = max(0.0, seconds - self._spent.get(phase, 0.0))
+            p50 += seconds
+            p90 += seconds * self._slack(phase, phase in measured or phase in self._multiples)
+        return p50, p90
 
-    def _whole_seconds(self) -> float | None:
-        """How long the attempt is expected to take: as this run's steps say, else as the last one's did."""
-        if self._steps and self._shares[Phase.DENOISING]:
-            return statistics.median(self._steps) * self._total_steps / self._shares[Phase.DENOISING]
-        return self._known_seconds
+    def _measured_here(self, phase: Phase) -> float | None:
+        """What this attempt took for a phase, as a multiple of the guess; None while it cannot say."""
+        if phase is Phase.DENOISING:
+            return statistics.median(self._step_multiples) if self._step_multiples else None
+        done = self._guess[phase] * (self._shares[phase] - self._brought.get(phase, 0.0))
+        # What takes no time worth mentioning is no measure of anything else.
+        return (
+            self._spent[phase] / done
+            if done > 0 and phase in (Phase.DECODING, Phase.MUXING) and phase in self._spent
+            else None
+        )
+
+    def _slack(self, phase: Phase, known: bool) -> float:
+        if phase is Phase.DENOISING and self._step_multiples:
+            return max(1.0, _p90(self._step_multiples) / (statistics.median(self._step_multiples) or 1.0))
+        return _SLACK_KNOWN if known else _SLACK_GUESSED
 
 
 def _p90(values: list[float]) -> float:

@@ -12,8 +12,8 @@ from services.inference_worker.domain.attempt import StartEvent
 from services.inference_worker.domain.errors import failure_of
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version, WorkerState
 from services.inference_worker.ports import Engine, EngineLoader
-from services.inference_worker.usecases.device_thread import DeviceThread
 from services.inference_worker.usecases.event_log import EventLog
+from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.traces_of_errors import where
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ tracer = trace.get_tracer(__name__)
 class Start:
     """One try at loading a version. Everybody who asks for the version follows the same try."""
 
-    def __init__(self, version: Version, *, loader: EngineLoader, device: DeviceThread, clock: Clock) -> None:
+    def __init__(self, version: Version, *, loader: EngineLoader, device: SerialThread, clock: Clock) -> None:
         self.version = version
         self.state = WorkerState.LOADING
         self.engine: Engine | None = None

@@ -1,5 +1,7 @@
 """The inference worker: loads one version, runs one attempt at a time, and replays those that are over."""
 
+from __future__ import annotations  # numpy is only a word here: the worker serves before it imports it
+
 import asyncio
 import hashlib
 from collections import OrderedDict
@@ -23,13 +25,30 @@ from services.inference_worker.domain.attempt import (
     StartEvent,
     WorkerStatus,
 )
-from services.inference_worker.domain.errors import RenderStopped, WorkerBusy, WorkerStopping, failure_of
-from services.inference_worker.domain.progress import Pace, shape_of
+from services.inference_worker.domain.errors import (
+    CheckpointRefused,
+    OutOfMemory,
+    RenderStopped,
+    StorageFailed,
+    WorkerBusy,
+    WorkerStopping,
+    failure_of,
+)
+from services.inference_worker.domain.progress import Pace
 from services.inference_worker.domain.version import Version, WorkerState
-from services.inference_worker.ports import Clip, Engine, EngineLoader, Moment, VideoEncoder, VideoStore
+from services.inference_worker.ports import (
+    Engine,
+    EngineLoader,
+    Moment,
+    ObjectStore,
+    PictureEncoder,
+    Rendered,
+    VideoEncoder,
+)
 from services.inference_worker.usecases.attempt import Attempt
-from services.inference_worker.usecases.device_thread import DeviceThread
+from services.inference_worker.usecases.footage import Footage
 from services.inference_worker.usecases.presence import Presence
+from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.start import Start
 from services.inference_worker.usecases.traces_of_errors import where
 
@@ -48,15 +67,18 @@ class InferenceWorker:
         *,
         loader: EngineLoader,
         encoder: VideoEncoder,
-        videos: VideoStore,
-        device: DeviceThread,
+        pictures: PictureEncoder,
+        objects: ObjectStore,
+        device: SerialThread,
         clock: Clock,
     ) -> None:
         self._worker_id = worker_id
         self._loader = loader
         self._encoder = encoder
-        self._videos = videos
+        self._pictures = pictures
+        self._objects = objects
         self._device = device
+        self._encoding = SerialThread("encoding")
         self._clock = clock
         self._presence = Presence(clock)
         self._pace = Pace()
@@ -125,6 +147,7 @@ class InferenceWorker:
             self._running.stop.give(failure_of(WorkerStopping(), self._running.doing))
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
+        self._encoding.close()
 
     def _begin(self, assignment: Assignment) -> Attempt:
         self._refuse_when_stopping()
@@ -140,9 +163,9 @@ class InferenceWorker:
             self._running.stop.give(Canceled())
         attempt = Attempt(
             assignment.id,
-            shape=shape_of(assignment.inputs),
-            shares=engine.shares,
-            pace=self._pace,
+            folder=assignment.folder,
+            objects=self._objects,
+            pictures=self._pictures,
             clock=self._clock,
         )
         self._running = attempt
@@ -174,34 +197,56 @@ class InferenceWorker:
                 **facts,
                 result=type(result).__name__.lower(),
                 reason=result.reason if isinstance(result, Failure) else None,
-                phase_ms=dict(attempt.phase_ms()),
+                phase_ms=dict(attempt.phase_ms),
             )
 
     async def _make_video(self, attempt: Attempt, assignment: Assignment, engine: Engine) -> Output:
-        def on_device() -> tuple[Clip, bytes, str]:
-            attempt.stop.check()
-            clip = engine.render(assignment.inputs, attempt.report, attempt.stop)
-            video = self._encoder.encode(clip, attempt.report, attempt.stop)
-            return clip, video, hashlib.sha256(video).hexdigest()
-
-        clip, video, sha256 = await self._device.run(on_device)
-        attempt.stop.check()
+        checkpoint, notes = await self._checkpoint_of(assignment)
+        attempt.check()
+        plan = await self._device.run(lambda: engine.plan(assignment.inputs))
+        footage = Footage(
+            self._encoder.record(plan.width, plan.height, plan.fps, plan.cuts),
+            encoding=self._encoding,
+            objects=self._objects,
+            folder=assignment.folder,
+            on_piece=lambda pieces, frames: attempt.can_play(pieces, frames / plan.fps),
+        )
+        try:
+            attempt.begin(plan, self._pace, footage.take)
+            rendered, more_notes = await self._device.run(lambda: _render(engine, assignment, attempt, checkpoint))
+            attempt.report(Moment(Phase.MUXING, 0.0, message="finishing the file"))
+            video = await footage.finish()
+        finally:
+            footage.drop()
+        attempt.check()
         attempt.report(Moment(Phase.STORING, 0.0))
-        await self._videos.put(assignment.output_key, video)
-        attempt.leave_last_phase()
-        num_frames, height, width, _ = clip.frames.shape
+        await self._objects.put(assignment.output_key, video)
+        await attempt.forget_checkpoint()
+        attempt.leave_last_phase(self._pace)
         return Output(
             key=assignment.output_key,
             media_type=self._encoder.media_type,
             size_bytes=len(video),
-            sha256=sha256,
-            width=width,
-            height=height,
-            num_frames=num_frames,
-            fps=clip.fps,
-            phase_ms=attempt.phase_ms(),
-            warnings=clip.warnings,
+            sha256=hashlib.sha256(video).hexdigest(),
+            width=plan.width,
+            height=plan.height,
+            num_frames=plan.num_frames,
+            fps=plan.fps,
+            phase_ms=attempt.phase_ms,
+            warnings=(*notes, *more_notes, *plan.warnings),
+            mode=plan.mode,
+            peak_memory=rendered.peak_memory,
+            eta_error=attempt.eta_error,
         )
+
+    async def _checkpoint_of(self, assignment: Assignment) -> tuple[bytes | None, tuple[str, ...]]:
+        """The checkpoint to go on from, if there is one, and what the sender should know about that."""
+        if not assignment.checkpoint_key:
+            return None, ()
+        try:
+            return await self._objects.get(assignment.checkpoint_key), ()
+        except StorageFailed:
+            return None, ("the render began again: its checkpoint could not be read",)
 
     def _forget_oldest(self) -> None:
         finished = [attempt_id for attempt_id, attempt in self._attempts.items() if attempt.log.is_closed]
@@ -216,3 +261,20 @@ class InferenceWorker:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _render(
+    engine: Engine, assignment: Assignment, attempt: Attempt, checkpoint: bytes | None
+) -> tuple[Rendered, tuple[str, ...]]:
+    """Render, if need be once more from where it still can; also what the sender should know about that."""
+    attempt.check()
+    try:
+        return engine.render(assignment.inputs, attempt, checkpoint), ()
+    except CheckpointRefused as refusal:
+        return engine.render(assignment.inputs, attempt), (f"the render began again: {refusal.message}",)
+    except OutOfMemory:
+        if not assignment.may_make_room or not engine.make_room():
+            raise
+        attempt.show_again()
+        rendered = engine.render(assignment.inputs, attempt, attempt.newest_checkpoint or checkpoint)
+        return rendered, ("the device ran out of memory; the render was finished with less, but more slowly",)

@@ -21,11 +21,12 @@ from services.chassis.clock import SystemClock
 from services.chassis.config import REPOSITORY
 from services.chassis.identity import service_caller
 from services.chassis.server import serving
-from services.inference_worker.adapters.obstore_video_store import ObstoreVideoStore
+from services.inference_worker.adapters.obstore_objects import ObstoreObjects
+from services.inference_worker.adapters.pillow_pictures import PillowPictures
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.adapters.scripted_engine import ScriptedEngine, ScriptedEngineLoader
 from services.inference_worker.servicer import mount
-from services.inference_worker.usecases.device_thread import DeviceThread
+from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.worker import InferenceWorker
 
 CALLER = service_caller("scheduler")
@@ -43,14 +44,15 @@ class Running:
 
 @pytest.fixture
 async def worker() -> AsyncIterator[Running]:
-    engine, objects, device = ScriptedEngine(), MemoryStore(), DeviceThread()
+    engine, objects, device = ScriptedEngine(), MemoryStore(), SerialThread("device")
     async with AsyncExitStack() as stack:
         stack.callback(device.close)
         subject = InferenceWorker(
             "worker-1",
             loader=ScriptedEngineLoader(engine),
             encoder=PyAvVideoEncoder(),
-            videos=ObstoreVideoStore(objects),
+            pictures=PillowPictures(),
+            objects=ObstoreObjects(objects),
             device=device,
             clock=SystemClock(),
         )

@@ -3,15 +3,26 @@
 import asyncio
 import base64
 import io
+import json
+import os
 import signal
+import sys
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import av
+import psutil
 import pytest
 from forge.worker.v1 import worker_service_pb2 as pb
+from forge.worker.v1 import worker_service_pb2_grpc as rpc
 
+from services.chassis.clients import channel_to
 from services.chassis.config import REPOSITORY
+from services.chassis.identity import service_caller
 
 PIXEL = "data:image/x-portable-pixmap;base64," + base64.b64encode(b"P6\n2 1\n255\n\xff\x80\x00\x00\x80\xff").decode()
 SMALL = {"image": PIXEL, "width": 64, "height": 64, "num_frames": 3, "num_inference_steps": 2, "seed": 17, "fps": 7}
@@ -53,10 +64,11 @@ async def test_a_worker_serves_before_it_imports_torch_renders_and_comes_clean_o
         assert container.streams.video[0].average_rate == 7
     assert any("aspect ratio" in warning for warning in fresh.warnings)
 
-    events = []
+    events, told = [], False
     async for event in other.stub.Render(render_request("r2", **LARGE)):
         events.append(event)
-        if event.done_steps == 1:
+        if event.done_steps == 1 and not told:
+            told = True
             began = time.monotonic()
             assert (await other.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).render_id == "r2"
             assert time.monotonic() - began < 2  # the loop answers while the device works
@@ -70,9 +82,11 @@ async def test_a_worker_serves_before_it_imports_torch_renders_and_comes_clean_o
     assert refused.failure.reason == "INVALID_INPUT"
     assert "AAAA" not in refused.failure.message
 
+    told = False
     async for event in one.stub.Render(render_request("r5", **LARGE)):
         last = event
-        if event.done_steps == 1:
+        if event.done_steps == 1 and not told:
+            told = True
             one.process.send_signal(signal.SIGTERM)
     assert (last.failure.reason, last.failure.retry) == ("WORKER_LOST", True)
     assert await one.ended() == 0
@@ -97,3 +111,112 @@ async def test_a_worker_without_weights_stays_up_and_says_what_it_looked_for(sta
     assert str(REPOSITORY) not in last.failure.message
     assert str(tmp_path) not in last.failure.message
     assert (await process.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).state == "failed"
+
+
+@dataclass
+class Waiting:
+    """A worker process that waits to be told who it is."""
+
+    process: asyncio.subprocess.Process
+    address_file: Path
+
+    async def tell(self, content: bytes) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(content)
+        await self.process.stdin.drain()
+        self.process.stdin.close()
+
+    async def become(self, **environment: str) -> dict[str, Any]:
+        """What it announces once it is the worker of this environment."""
+        await self.tell(
+            json.dumps({"FORGE_WORKER_ADDRESS_FILE": str(self.address_file), **environment}).encode() + b"\n"
+        )
+        await self.until(self.address_file.exists)
+        return json.loads(self.address_file.read_text())
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not holds():
+                assert self.process.returncode is None
+                await asyncio.sleep(0.02)
+
+    def has_mapped(self, library: str) -> bool:
+        return library in Path(f"/proc/{self.process.pid}/maps").read_text()
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(60):
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def start_waiting(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Waiting]]]:
+    """Starts workers that wait; none outlives the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**environment: str) -> Waiting:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "services.inference_worker",
+                "--waiting",
+                cwd=REPOSITORY,
+                env={**os.environ, "FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "demo", **environment},
+                stdin=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+
+            async def end() -> None:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+
+            stack.push_async_callback(end)
+            return Waiting(process, tmp_path / "run" / "worker.json")
+
+        yield start
+
+
+@pytest.mark.slow
+async def test_a_waiting_worker_imports_holds_no_port_and_becomes_the_worker_it_is_told_to_be(
+    start_waiting, load_request
+):
+    waiting = await start_waiting()
+    await waiting.until(lambda: waiting.has_mapped("libtorch"))
+    assert psutil.Process(waiting.process.pid).net_connections() == []
+    announced = await waiting.become(FORGE_WORKER_ID="worker-7", FORGE_WORKER_THREADS="1")
+    assert (announced["worker_id"], announced["pid"]) == ("worker-7", waiting.process.pid)
+    async with channel_to(announced["address"], service_caller("scheduler")) as channel:
+        stub = rpc.WorkerServiceStub(channel)
+        assert (await stub.GetWorkerStatus(pb.GetWorkerStatusRequest())).worker_id == "worker-7"
+        assert [event async for event in stub.Load(load_request())][-1].phase == "ready"
+    waiting.process.send_signal(signal.SIGTERM)
+    assert await waiting.ended() == 0
+
+
+async def test_a_waiting_worker_that_is_told_before_it_has_imported_serves_at_once(start_waiting):
+    waiting = await start_waiting()
+    announced = await waiting.become(FORGE_WORKER_ID="worker-7")
+    async with channel_to(announced["address"], service_caller("scheduler")) as channel:
+        status = await rpc.WorkerServiceStub(channel).GetWorkerStatus(pb.GetWorkerStatusRequest())
+    assert (status.worker_id, status.state) == ("worker-7", "empty")
+
+
+@pytest.mark.parametrize("last_words", [b"", b'{"FORGE_WORKER_ID": "wor'])
+async def test_a_waiting_worker_ends_when_whoever_started_it_is_gone(start_waiting, last_words):
+    waiting = await start_waiting()
+    await waiting.tell(last_words)
+    assert await waiting.ended() == 0
+    assert not waiting.address_file.exists()
+
+
+async def test_a_waiting_worker_ends_when_told_to(start_waiting):
+    waiting = await start_waiting()
+    await waiting.until(lambda: waiting.has_mapped("libtorch"))
+    waiting.process.send_signal(signal.SIGTERM)
+    assert await waiting.ended() == -signal.SIGTERM
+
+
+async def test_a_waiting_worker_does_not_become_one_whose_weights_come_from_where_it_did_not_expect(start_waiting):
+    waiting = await start_waiting(FORGE_WEIGHTS="")
+    await waiting.tell(b'{"FORGE_WORKER_DEVICE": "cuda:0"}\n')
+    assert await waiting.ended() == 1

@@ -1,4 +1,4 @@
-"""The one thread that does everything on the device, so that the event loop stays free."""
+"""A thread for one kind of work, so that the event loop stays free: the device's, or the encoder's."""
 
 import asyncio
 import contextvars
@@ -9,11 +9,11 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-class DeviceThread:
+class SerialThread:
     """Runs one piece of work after the other, always on the same thread."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._busy = 0
 
     @property

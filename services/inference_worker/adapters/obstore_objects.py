@@ -1,0 +1,42 @@
+"""Videos, pictures and checkpoints in an object store."""
+
+import obstore
+import structlog
+from obstore.store import ObjectStore
+
+from services.inference_worker.domain.errors import StorageFailed
+
+log = structlog.get_logger()
+
+
+class ObstoreObjects:
+    """Reads and writes through obstore, whose puts are atomic: on disk a rename, in a bucket one request."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Write an object, in place of one of that key. Raises StorageFailed."""
+        try:
+            await obstore.put_async(self._store, key, content, use_multipart=False)
+        except Exception as error:
+            log.error("the object store refused an object", error=type(error).__qualname__, size_bytes=len(content))
+            raise StorageFailed from error
+
+    async def get(self, key: str) -> bytes:
+        """Read an object. Raises StorageFailed when it cannot be read or is not there."""
+        try:
+            return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+        except Exception as error:
+            log.error("the object store could not read an object", error=type(error).__qualname__)
+            raise StorageFailed from error
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; nothing happens when it is not there. Raises StorageFailed."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            log.error("the object store could not remove an object", error=type(error).__qualname__)
+            raise StorageFailed from error
