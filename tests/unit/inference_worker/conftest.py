@@ -3,19 +3,25 @@
 import base64
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from services.inference_worker.adapters.engines.loader import DiffusersEngineLoader
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import RenderStopped
 from services.inference_worker.domain.version import StartMoment, Version
-from services.inference_worker.ports import Clip, Engine, Moment
+from services.inference_worker.ports import Engine, Moment, Plan, Rendered
 
-PIPELINES = {"svd": "StableVideoDiffusionPipeline", "skyreels": "SkyReelsV2DiffusionForcingPipeline"}
+PIPELINES = {
+    "svd": "StableVideoDiffusionPipeline",
+    "skyreels": "SkyReelsV2DiffusionForcingPipeline",
+    "wan": "WanPipeline",
+}
 
 
 def _version(slug: str, **changes: str) -> Version:
@@ -42,8 +48,11 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def load(weights_dir: Path) -> Callable[..., Engine]:
+    # Imported late, so that only tests of engines wait for their libraries.
+    from services.inference_worker.adapters.engines.loader import DiffusersEngineLoader
+
     def load(slug: str, source: str = "demo", moments: list[StartMoment] | None = None, **changes: str) -> Engine:
-        loader = DiffusersEngineLoader(source=source, weights_dir=weights_dir, device="cpu", threads=2)
+        loader = DiffusersEngineLoader(source=source, weights_dir=weights_dir, device="cpu", threads=1)
         return loader.load(_version(slug, **changes), (moments if moments is not None else []).append)
 
     return load
@@ -57,6 +66,11 @@ def svd(load: Callable[..., Engine]) -> Any:
 @pytest.fixture(scope="session")
 def skyreels(load: Callable[..., Engine]) -> Any:
     return load("skyreels")
+
+
+@pytest.fixture(scope="session")
+def wan(load: Callable[..., Engine]) -> Any:
+    return load("wan")
 
 
 def _data_uri(picture: Image.Image, file_format: str = "PNG") -> str:
@@ -110,21 +124,53 @@ def skyreels_inputs() -> Callable[..., dict[str, object]]:
     return inputs
 
 
-class Listener:
-    """Hears every moment; can tell the engine to stop at one of them."""
+@pytest.fixture(scope="session")
+def wan_inputs() -> Callable[..., dict[str, object]]:
+    def inputs(**changes: object) -> dict[str, object]:
+        return {
+            "prompt": "a cat",
+            "negative_prompt": "blurry",
+            "width": 64,
+            "height": 64,
+            "num_frames": 13,
+            "num_inference_steps": 4,
+            "guidance_scale": 5.0,
+            "seed": 21,
+            "fps": 16,
+            **changes,
+        }
+
+    return inputs
+
+
+class Ear:
+    """A Listener that remembers everything; can tell the engine to stop at a moment, and take its checkpoints."""
 
     def __init__(self, stop_at: Callable[[Moment], bool] | None = None) -> None:
         self.moments: list[Moment] = []
+        self.shown: list[NDArray[np.uint8]] = []
+        self.checkpoints: dict[int, bytes] = {}
+        """By the number of steps that were done."""
+        self.takes_checkpoints = False
         self._stop_at = stop_at
         self._stopped = False
 
     def report(self, moment: Moment) -> None:
         self.moments.append(moment)
+        if self.takes_checkpoints and moment.checkpoint:
+            self.checkpoints[moment.done_steps] = moment.checkpoint()
         self._stopped = self._stopped or bool(self._stop_at and self._stop_at(moment))
+
+    def show(self, frames: NDArray[np.uint8]) -> None:
+        self.shown.append(frames)
 
     def check(self) -> None:
         if self._stopped:
             raise RenderStopped
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        return np.concatenate(self.shown)
 
     @property
     def phases(self) -> list[Phase]:
@@ -132,18 +178,31 @@ class Listener:
 
     @property
     def steps(self) -> list[tuple[int, int]]:
-        return [(m.done_steps, m.total_steps) for m in self.moments if m.phase is Phase.DENOISING]
+        """Each number of done steps once, and how many there are in all."""
+        denoising = [(m.done_steps, m.total_steps) for m in self.moments if m.phase is Phase.DENOISING]
+        return list(dict.fromkeys(denoising))
 
 
 @pytest.fixture(scope="session")
-def listener() -> type[Listener]:
-    return Listener
+def listener() -> type[Ear]:
+    return Ear
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video, and what its engine said of it."""
+
+    frames: NDArray[np.uint8]
+    plan: Plan
+    rendered: Rendered
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[[Engine, Mapping[str, object]], Clip]:
-    def make(engine: Engine, inputs: Mapping[str, object]) -> Clip:
-        ear = Listener()
-        return engine.render(inputs, ear.report, ear)
+def make() -> Callable[[Engine, Mapping[str, object]], Made]:
+    def make(engine: Engine, inputs: Mapping[str, object]) -> Made:
+        ear = Ear()
+        plan = engine.plan(inputs)
+        rendered = engine.render(inputs, ear)
+        return Made(ear.frames, plan, rendered)
 
     return make

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from services.chassis.errors import InvalidInput
-from services.inference_worker.domain.inputs import SkyReelsInputs, StableVideoInputs, Window
+from services.inference_worker.domain.inputs import Mode, SkyReelsInputs, StableVideoInputs, Window
 
 EXAMPLE = {
     "fps": 24,
@@ -93,5 +93,53 @@ def test_an_overlap_has_no_effect_on_a_video_that_fits_one_window():
     assert SkyReelsInputs.read({**EXAMPLE, "overlap_history": 17}).windows() == (Window(25, 0),)
 
 
-def test_an_absent_block_size_means_that_every_frame_sees_all():
+def test_an_absent_block_size_means_blocks_of_one():
     assert SkyReelsInputs.read({"prompt": "p", "causal_block_size": None}).block == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({}, Mode.CAUSAL),
+        ({"ar_step": 0}, Mode.CAUSAL),
+        ({"causal_block_size": 1}, Mode.ASYNC_FULL),
+        ({"causal_block_size": None, "ar_step": 0}, Mode.SYNC),
+        ({"causal_block_size": 1, "ar_step": 0}, Mode.SYNC),
+        ({"mode": None}, Mode.CAUSAL),
+    ],
+)
+def test_without_a_mode_it_is_the_one_that_diffusers_would_use(changes, mode):
+    assert SkyReelsInputs.read({**EXAMPLE, **changes}).mode is mode
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes"),
+    [
+        ("causal", {}),
+        ("causal", {"ar_step": 0}),
+        ("sync", {"causal_block_size": None, "ar_step": 0}),
+        ("async_full", {}),
+        ("async_full", {"causal_block_size": 1}),
+    ],
+)
+def test_a_mode_can_be_asked_for(mode, changes):
+    assert SkyReelsInputs.read({**EXAMPLE, **changes, "mode": mode}).mode is Mode(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "remedy"),
+    [
+        ("causal", {"causal_block_size": 1}, "causal_block_size above 1"),
+        ("causal", {"causal_block_size": None, "ar_step": 0}, "causal_block_size above 1"),
+        ("sync", {}, "set ar_step to 0"),
+        ("sync", {"ar_step": 0}, "leave causal_block_size out"),
+        ("async_full", {"ar_step": 0}, "ar_step above 0"),
+        ("fast", {}, "one of causal, sync, async_full"),
+        (3, {}, "one of causal, sync, async_full"),
+    ],
+)
+def test_a_mode_that_contradicts_the_rest_is_refused_with_a_remedy(mode, changes, remedy):
+    inputs = {**EXAMPLE, **changes, "mode": mode}
+    assert fields_refused(SkyReelsInputs.read, inputs) == {"mode"}
+    with pytest.raises(InvalidInput, match=remedy):
+        SkyReelsInputs.read(inputs)

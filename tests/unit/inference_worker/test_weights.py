@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from services.inference_worker.adapters.engines.checkpoint import Component
 from services.inference_worker.adapters.engines.demo import store
 from services.inference_worker.adapters.engines.sources import HubSource, source_for
+from services.inference_worker.adapters.engines.weights import Component
 from services.inference_worker.domain.errors import WeightsUnavailable
 from services.inference_worker.domain.version import StartPhase
 
@@ -20,11 +20,11 @@ SKYREELS = "SkyReelsV2DiffusionForcingPipeline"
 
 
 @pytest.fixture
-def checkpoints(tmp_path, svd, weights_dir):
-    """A directory of FORGE_WEIGHTS with a checkpoint by slug and version."""
-    place = tmp_path / "checkpoints" / "svd" / "v1"
+def directory(tmp_path, svd, weights_dir):
+    """A directory of FORGE_WEIGHTS with weights by slug and version."""
+    place = tmp_path / "directory" / "svd" / "v1"
     shutil.copytree(weights_dir / f"demo-{store.DEMO_VERSION}" / "svd", place)
-    return tmp_path / "checkpoints"
+    return tmp_path / "directory"
 
 
 def refusal(load, directory: Path, slug: str = "svd", **changes: str) -> str:
@@ -38,9 +38,9 @@ def edit(file: Path, **changes: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-def test_a_directory_by_slug_and_version_loads_as_the_real_thing(load, checkpoints, svd, svd_inputs, make):
+def test_a_directory_by_slug_and_version_loads_as_the_real_thing(load, directory, svd, svd_inputs, make):
     moments = []
-    engine = load("svd", source=str(checkpoints), moments=moments)
+    engine = load("svd", source=str(directory), moments=moments)
     assert np.array_equal(make(engine, svd_inputs()).frames, make(svd, svd_inputs()).frames)
     sizes = [(m.done_bytes, m.total_bytes) for m in moments if m.phase is StartPhase.WEIGHTS]
     assert sizes[0][0] == 0
@@ -48,16 +48,16 @@ def test_a_directory_by_slug_and_version_loads_as_the_real_thing(load, checkpoin
     assert moments[-1].phase is StartPhase.WARM_UP
 
 
-def test_a_directory_by_the_repositorys_name_is_found_too(load, checkpoints):
-    (checkpoints / "svd" / "v1").rename(checkpoints / "svd-repository")
-    load("svd", source=str(checkpoints))
+def test_a_directory_by_the_repositorys_name_is_found_too(load, directory):
+    (directory / "svd" / "v1").rename(directory / "svd-repository")
+    load("svd", source=str(directory))
 
 
 @pytest.mark.parametrize("weights_dtype", ["fp16", "bf16"])
-def test_the_cpu_computes_in_fp32_and_says_so(load, checkpoints, weights_dtype):
+def test_the_cpu_computes_in_fp32_and_says_so(load, directory, weights_dtype):
     moments = []
-    engine = load("svd", source=str(checkpoints), moments=moments, weights_dtype=weights_dtype)
-    assert str(engine._pipeline.unet.dtype) == "torch.float32"
+    engine = load("svd", source=str(directory), moments=moments, weights_dtype=weights_dtype)
+    assert engine.fingerprint["number format"] == "float32"
     assert any(f"fp32, not in {weights_dtype}" in moment.message for moment in moments)
 
 
@@ -72,11 +72,11 @@ def test_a_missing_directory_is_told_by_what_was_looked_for(load, tmp_path):
     "name",
     ["unet/pytorch_model.bin", "vae/model.PT", "evil.pkl", "unet/x.ckpt", "pipeline.py", "tokenizer/tokenization.py"],
 )
-def test_a_file_that_can_run_code_is_refused_even_beside_safetensors(load, checkpoints, name):
-    file = checkpoints / "svd" / "v1" / name
+def test_a_file_that_can_run_code_is_refused_even_beside_safetensors(load, directory, name):
+    file = directory / "svd" / "v1" / name
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"")
-    assert name in refusal(load, checkpoints)
+    assert name in refusal(load, directory)
 
 
 @pytest.mark.parametrize(
@@ -87,52 +87,52 @@ def test_a_file_that_can_run_code_is_refused_even_beside_safetensors(load, check
         ("model_index.json", {"custom_pipeline": "evil"}),
     ],
 )
-def test_a_configuration_that_asks_for_code_of_its_own_is_refused(load, checkpoints, file, changes):
-    edit(checkpoints / "svd" / "v1" / file, **changes)
-    assert file in refusal(load, checkpoints)
+def test_a_configuration_that_asks_for_code_of_its_own_is_refused(load, directory, file, changes):
+    edit(directory / "svd" / "v1" / file, **changes)
+    assert file in refusal(load, directory)
 
 
 @pytest.mark.parametrize(
     "entry", [["my_pipeline", "Net"], ["os", "system"], ["diffusers", "utils"], ["transformers", "nope"], ["diffusers"]]
 )
-def test_a_part_of_an_unknown_class_is_refused(load, checkpoints, entry):
-    edit(checkpoints / "svd" / "v1" / "model_index.json", unet=entry)
-    assert "'unet'" in refusal(load, checkpoints)
+def test_a_part_of_an_unknown_class_is_refused(load, directory, entry):
+    edit(directory / "svd" / "v1" / "model_index.json", unet=entry)
+    assert "'unet'" in refusal(load, directory)
 
 
-def test_a_part_outside_the_folder_is_refused(load, checkpoints):
-    edit(checkpoints / "svd" / "v1" / "model_index.json", **{"../v1/unet": ["diffusers", "UNet2DModel"]})
-    refusal(load, checkpoints)
+def test_a_part_outside_the_folder_is_refused(load, directory):
+    edit(directory / "svd" / "v1" / "model_index.json", **{"../v1/unet": ["diffusers", "UNet2DModel"]})
+    refusal(load, directory)
 
 
-def test_another_pipeline_than_the_catalogue_says_is_refused(load, checkpoints):
-    assert SKYREELS in refusal(load, checkpoints, pipeline=SKYREELS)
+def test_another_pipeline_than_the_catalogue_says_is_refused(load, directory):
+    assert SKYREELS in refusal(load, directory, pipeline=SKYREELS)
 
 
-def test_a_pipeline_without_an_engine_is_refused(load, checkpoints):
-    assert "FluxPipeline" in refusal(load, checkpoints, pipeline="FluxPipeline")
+def test_a_pipeline_without_an_engine_is_refused(load, directory):
+    assert "FluxPipeline" in refusal(load, directory, pipeline="FluxPipeline")
 
 
-def test_a_lost_part_is_named(load, checkpoints):
-    shutil.rmtree(checkpoints / "svd" / "v1" / "vae")
-    assert "'vae'" in refusal(load, checkpoints)
+def test_a_lost_part_is_named(load, directory):
+    shutil.rmtree(directory / "svd" / "v1" / "vae")
+    assert "'vae'" in refusal(load, directory)
 
 
-def test_damaged_weights_are_named(load, checkpoints):
-    weights = checkpoints / "svd" / "v1" / "unet" / "diffusion_pytorch_model.safetensors"
+def test_damaged_weights_are_named(load, directory):
+    weights = directory / "svd" / "v1" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "'unet'" in refusal(load, checkpoints)
+    assert "'unet'" in refusal(load, directory)
 
 
-def test_weights_without_safetensors_are_refused(load, checkpoints):
-    (checkpoints / "svd" / "v1" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    assert "'unet'" in refusal(load, checkpoints)
+def test_weights_without_safetensors_are_refused(load, directory):
+    (directory / "svd" / "v1" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "'unet'" in refusal(load, directory)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
-def test_a_damaged_index_is_refused(load, checkpoints, content):
-    (checkpoints / "svd" / "v1" / "model_index.json").write_text(content)
-    refusal(load, checkpoints)
+def test_a_damaged_index_is_refused(load, directory, content):
+    (directory / "svd" / "v1" / "model_index.json").write_text(content)
+    refusal(load, directory)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "/etc"])
@@ -149,8 +149,8 @@ def test_the_hub_is_asked_only_for_a_pinned_revision(a_version, revision):
         HubSource().locate(a_version("svd", weights_revision=revision), lambda _: None)
 
 
-def test_an_unknown_number_format_is_refused(load, checkpoints):
-    assert "int3" in refusal(load, checkpoints, weights_dtype="int3")
+def test_an_unknown_number_format_is_refused(load, directory):
+    assert "int3" in refusal(load, directory, weights_dtype="int3")
 
 
 def test_demo_weights_are_made_once_and_the_same_everywhere(tmp_path, weights_dir, skyreels):
@@ -192,10 +192,11 @@ def test_a_crash_while_making_demo_weights_leaves_nothing_that_looks_whole(tmp_p
 
 
 def test_of_two_precisions_only_the_one_that_is_wanted_is_read(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(bytes(20))
-    (tmp_path / "model.fp16.safetensors").write_bytes(bytes(10))
+    full, half = tmp_path / "model.safetensors", tmp_path / "model.fp16.safetensors"
+    full.touch()
+    half.touch()
     part = Component("unet", "diffusers", "UNet2DModel", tmp_path)
-    assert (part.variant(torch.float16), part.weights_bytes(torch.float16)) == ("fp16", 10)
-    assert (part.variant(torch.float32), part.weights_bytes(torch.float32)) == (None, 20)
-    (tmp_path / "model.fp16.safetensors").unlink()
-    assert (part.variant(torch.float16), part.weights_bytes(torch.float16)) == (None, 20)
+    assert (part.variant(torch.float16), part.weights_files(torch.float16)) == ("fp16", [half])
+    assert (part.variant(torch.float32), part.weights_files(torch.float32)) == (None, [full])
+    half.unlink()
+    assert (part.variant(torch.float16), part.weights_files(torch.float16)) == (None, [full])

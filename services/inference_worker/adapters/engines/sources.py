@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from services.inference_worker.adapters.engines.demo.store import demo_weights
+from services.inference_worker.adapters.engines.demo.store import DEMO_VERSION, demo_weights
 from services.inference_worker.domain.errors import WeightsUnavailable
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version
 
@@ -18,10 +19,19 @@ _HUB_FILES = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt", "*/*
 ReportStart = Callable[[StartMoment], None]
 
 
+@dataclass(frozen=True)
+class FoundWeights:
+    """Where a version's weights are."""
+
+    folder: Path
+    identity: str | None
+    """What tells their content for ever; None where only the content itself does."""
+
+
 class WeightsSource(Protocol):
     """Finds weights."""
 
-    def locate(self, version: Version, report: ReportStart) -> Path:
+    def locate(self, version: Version, report: ReportStart) -> FoundWeights:
         """The folder that holds the version's weights. Raises WeightsUnavailable."""
         ...
 
@@ -43,30 +53,31 @@ class DemoSource:
     def __init__(self, weights_dir: Path) -> None:
         self._weights_dir = weights_dir
 
-    def locate(self, version: Version, report: ReportStart) -> Path:
+    def locate(self, version: Version, report: ReportStart) -> FoundWeights:
         """Make the weights unless they are there."""
         slug = _plain(version.slug)
-        return demo_weights(
+        folder = demo_weights(
             self._weights_dir,
             slug,
             version.pipeline,
             lambda: report(StartMoment(StartPhase.BUILDING_WEIGHTS, "making the demo weights, this once")),
         )
+        return FoundWeights(folder, f"demo {DEMO_VERSION}")
 
 
 class DirectorySource:
-    """A directory of checkpoints: DIR/<slug>/<model_version>, else DIR/<name of the repository>."""
+    """A directory of weights: DIR/<slug>/<model_version>, else DIR/<name of the repository>."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def locate(self, version: Version, report: ReportStart) -> Path:
+    def locate(self, version: Version, report: ReportStart) -> FoundWeights:
         """The first of the two that is there."""
         by_slug = Path(_plain(version.slug)) / _plain(version.model_version)
         by_repository = Path(_plain(version.weights_repository.rpartition("/")[2]))
         for place in (by_slug, by_repository):
             if (self._directory / place).is_dir():
-                return self._directory / place
+                return FoundWeights(self._directory / place, identity=None)
         raise WeightsUnavailable(
             f"the directory of FORGE_WEIGHTS has neither '{by_slug.as_posix()}' nor '{by_repository.as_posix()}'"
         )
@@ -75,7 +86,7 @@ class DirectorySource:
 class HubSource:
     """The Hugging Face hub, at a pinned commit, through its own cache."""
 
-    def locate(self, version: Version, report: ReportStart) -> Path:
+    def locate(self, version: Version, report: ReportStart) -> FoundWeights:
         """Download what is not in the cache."""
         if not _COMMIT.fullmatch(version.weights_revision):
             raise WeightsUnavailable(
@@ -85,13 +96,12 @@ class HubSource:
 
         report(StartMoment(StartPhase.WEIGHTS, f"downloading what is not here yet of {version.weights_repository}"))
         try:
-            return Path(
-                snapshot_download(
-                    version.weights_repository, revision=version.weights_revision, allow_patterns=_HUB_FILES
-                )
+            folder = snapshot_download(
+                version.weights_repository, revision=version.weights_revision, allow_patterns=_HUB_FILES
             )
         except Exception as error:
             raise WeightsUnavailable(f"{version.weights_repository} could not be fetched from the hub") from error
+        return FoundWeights(Path(folder), f"{version.weights_repository} {version.weights_revision}")
 
 
 def _plain(name: str) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from services.inference_worker.adapters.engines.demo.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.demo.stable_video import build_stable_video
+from services.inference_worker.adapters.engines.demo.wan import build_wan
 from services.inference_worker.domain.errors import WeightsUnavailable
 
 DEMO_VERSION = 1
@@ -22,6 +23,7 @@ _SEED = 1
 _BUILDERS: dict[str, Callable[[torch.Generator], Any]] = {
     "StableVideoDiffusionPipeline": build_stable_video,
     "SkyReelsV2DiffusionForcingPipeline": build_skyreels,
+    "WanPipeline": build_wan,
 }
 
 

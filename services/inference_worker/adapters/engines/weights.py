@@ -1,7 +1,9 @@
-"""A checkpoint on disk: what must not be in it, what is in it, and its parts loaded one by one."""
+"""A folder of weights: what must not be in it, what is in it, and its parts made into a pipeline."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
+from services.inference_worker.adapters.engines.read_ahead import ReadAhead, reading_ahead
 from services.inference_worker.domain.errors import WeightsUnavailable
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
@@ -30,6 +33,7 @@ _CODE_SUFFIXES = {
 _CODE_KEYS = {"auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code"}
 # The VAE of SkyReels shows bands in half precision; its makers run it in fp32.
 _ALWAYS_FP32 = {"AutoencoderKLWan"}
+_INDEX = "model_index.json"
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,26 @@ class Component:
         """Repositories may keep a half-precision copy beside the full one; take it when that is what is wanted."""
         return "fp16" if dtype is torch.float16 and any(self.folder.glob("*.fp16*.safetensors")) else None
 
-    def weights_bytes(self, dtype: torch.dtype) -> int:
-        """Size of the weights that are read for `dtype`; 0 for a part without any."""
+    def weights_files(self, dtype: torch.dtype) -> list[Path]:
+        """The files that are read for `dtype`, in order; none for a part without weights."""
         halves = set(self.folder.glob("*.fp16*.safetensors"))
-        files = halves if self.variant(dtype) else set(self.folder.glob("*.safetensors")) - halves
-        return sum(file.stat().st_size for file in files)
+        return sorted(halves if self.variant(dtype) else set(self.folder.glob("*.safetensors")) - halves)
+
+    def other_files(self) -> list[Path]:
+        """Its configuration, vocabulary and the like, in order."""
+        return sorted(file for file in self.folder.rglob("*") if file.is_file() and file.suffix != ".safetensors")
 
 
-class Checkpoint:
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline on its device."""
+
+    pipeline: Any
+    digest: str | None
+    """What only weights of the same content have; None when nobody asked for it."""
+
+
+class WeightsFolder:
     """A folder as `save_pretrained` leaves it, vetted: it can only hold data, and only the expected pipeline.
 
     Messages name files relative to the folder and never the folder itself.
@@ -66,42 +82,78 @@ class Checkpoint:
 
     def total_bytes(self, dtype: torch.dtype) -> int:
         """Size of all the weights that will be loaded."""
-        return sum(component.weights_bytes(dtype) for component in self._components)
+        files = (file for component in self._components for file in component.weights_files(dtype))
+        return sum(file.stat().st_size for file in files)
 
-    def load(self, dtype: torch.dtype, device: torch.device, on_progress: Callable[[str, int], None]) -> Any:
-        """The pipeline on its device; tells the name of each part and the bytes loaded before it."""
+    def load(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        on_progress: Callable[[str, int], None],
+        *,
+        with_digest: bool = False,
+    ) -> Loaded:
+        """The pipeline. All its files are read at once, its parts made one after the other, each when it is in memory.
+
+        Tells which part is being loaded, and how many bytes have arrived of it and of those before it.
+        """
         parts: dict[str, Any] = {}
         done_bytes = 0
-        for component in self._components:
-            on_progress(component.name, done_bytes)
-            parts[component.name] = self._load_component(component, dtype, device)
-            done_bytes += component.weights_bytes(dtype)
+        files = [file for component in self._components for file in component.weights_files(dtype)]
+        with reading_ahead(files, with_digests=with_digest) as ahead:
+            for component in self._components:
+                on_progress(component.name, done_bytes)
+                with _as_unavailable(component):
+                    for file in component.weights_files(dtype):
+                        for arrived_bytes in ahead.arrivals(file):
+                            done_bytes += arrived_bytes
+                            on_progress(component.name, done_bytes)
+                    parts[component.name] = _load_component(component, dtype, device)
+            digest = self._digest(ahead, dtype) if with_digest else None
         on_progress("pipeline", done_bytes)
         try:
             pipeline = getattr(diffusers, self._pipeline)(**parts)
         except Exception as error:
             raise WeightsUnavailable(f"the weights do not make a {self._pipeline}") from error
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline
+        return Loaded(pipeline, digest)
 
-    def _load_component(self, component: Component, dtype: torch.dtype, device: torch.device) -> Any:
-        found: Any = getattr(_LIBRARIES[component.library], component.class_name)
-        try:
-            if component.weights_bytes(dtype) == 0:
-                return found.from_pretrained(component.folder, local_files_only=True)
-            dtype = torch.float32 if component.class_name in _ALWAYS_FP32 else dtype
-            model = found.from_pretrained(
-                component.folder,
-                local_files_only=True,
-                use_safetensors=True,
-                variant=component.variant(dtype),
-                **{"torch_dtype" if component.library == "diffusers" else "dtype": dtype},
-            )
-            return model.to(device).eval()
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise WeightsUnavailable(f"the part '{component.name}' of the weights cannot be loaded") from error
+    def _digest(self, ahead: ReadAhead, dtype: torch.dtype) -> str:
+        """Of all that a pipeline is made of, by name; where the folder is and when it was written do not matter."""
+        whole = hashlib.sha256((self._folder / _INDEX).read_bytes())
+        for component in self._components:
+            for file in component.other_files():
+                whole.update(f"{file.relative_to(self._folder).as_posix()}\n".encode())
+                whole.update(hashlib.sha256(file.read_bytes()).digest())
+            for file in component.weights_files(dtype):
+                whole.update(f"{file.relative_to(self._folder).as_posix()}\n".encode())
+                whole.update(ahead.digest(file))
+        return whole.hexdigest()
+
+
+def _load_component(component: Component, dtype: torch.dtype, device: torch.device) -> Any:
+    found: Any = getattr(_LIBRARIES[component.library], component.class_name)
+    if not component.weights_files(dtype):
+        return found.from_pretrained(component.folder, local_files_only=True)
+    dtype = torch.float32 if component.class_name in _ALWAYS_FP32 else dtype
+    model = found.from_pretrained(
+        component.folder,
+        local_files_only=True,
+        use_safetensors=True,
+        variant=component.variant(dtype),
+        **{"torch_dtype" if component.library == "diffusers" else "dtype": dtype},
+    )
+    return model.to(device).eval()
+
+
+@contextmanager
+def _as_unavailable(component: Component) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise WeightsUnavailable(f"the part '{component.name}' of the weights cannot be loaded") from error
 
 
 def _refuse_code(folder: Path) -> None:
@@ -114,10 +166,10 @@ def _refuse_code(folder: Path) -> None:
 
 
 def _read_components(folder: Path, pipeline: str) -> Iterator[Component]:
-    index_file = folder / "model_index.json"
+    index_file = folder / _INDEX
     index = _parsed(index_file, index_file.name) if index_file.is_file() else None
     if not isinstance(index, dict):
-        raise WeightsUnavailable("the weights have no model_index.json")
+        raise WeightsUnavailable(f"the weights have no {_INDEX}")
     if index.get("_class_name") != pipeline:
         raise WeightsUnavailable(f"the weights are not those of a {pipeline}")
     for name, entry in index.items():

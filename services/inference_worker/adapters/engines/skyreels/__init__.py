@@ -1,0 +1,1 @@
+"""SkyReels-V2 with diffusion forcing: a prompt to a video."""

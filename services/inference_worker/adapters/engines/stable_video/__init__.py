@@ -1,0 +1,1 @@
+"""Stable Video Diffusion as an Engine, over the modules of diffusers."""
