@@ -68,7 +68,7 @@ class BarView:
             description=f"{self._title}  {phase_of(event)}",
             total=None if waiting else 1.0,
             completed=0.0 if waiting else event.progress.fraction,
-            detail=detail_of(event),
+            detail="  ".join(part for part in (detail_of(event), playable_text(event)) if part),
             times=_Times(at - self._first_at, eta_of(event), self._monotonic),
         )
 
@@ -80,13 +80,14 @@ class LineView:
         self._title = title
         self._console = console
         self._first_at: float | None = None
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int, bool] | None = None
 
     def show(self, event: RenderEvent) -> None:
-        """Print a line when the phase changed or another tenth of the work is done."""
+        """Print a line when the phase changed, another tenth of the work is done, or the first frames can be played."""
         at = seconds_at(event)
         self._first_at = at if self._first_at is None else self._first_at
-        mark = (phase_of(event), int(event.progress.fraction / _LINE_EVERY_FRACTION + 1e-9))
+        tenths = int(event.progress.fraction / _LINE_EVERY_FRACTION + 1e-9)
+        mark = (phase_of(event), tenths, playable_of(event) is not None)
         if mark == self._shown:
             return
         self._shown = mark
@@ -96,6 +97,7 @@ class LineView:
         eta = eta_of(event)
         if eta is not None:
             parts.append(f"ETA {words.seconds(eta)}")
+        parts.append(playable_text(event))
         self._console.print(Text("  ".join(part for part in parts if part)), soft_wrap=True)
 
 
@@ -112,6 +114,18 @@ def detail_of(event: RenderEvent) -> str:
     if event.phase == "denoising" and progress.total_steps:
         return f"step {progress.done_steps} of {progress.total_steps}"
     return event.message if event.phase == "starting" or event.status == "failed" else ""
+
+
+def playable_of(event: RenderEvent) -> float | None:
+    """Seconds of the video that can be played while the rest is being made; None when there are none."""
+    told = event.status == "running" and event.progress.HasField("playable_seconds")
+    return event.progress.playable_seconds if told else None
+
+
+def playable_text(event: RenderEvent) -> str:
+    """The same in words; nothing when there are none."""
+    playable = playable_of(event)
+    return "" if playable is None else f"{words.seconds(playable)} can be played"
 
 
 def eta_of(event: RenderEvent) -> float | None:

@@ -1,7 +1,8 @@
 """forge render, watch, cancel, renders: from a wish to a video on disk."""
 
+import sys
 import uuid
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import click
@@ -23,15 +24,30 @@ from forge_cli.client import Client, run_with
 from forge_cli.failures import CommandFailed
 from forge_cli.inputs import build_inputs
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
-from forge_cli.progress import progress_view
+from forge_cli.progress import playable_of, progress_view
 from forge_cli.settings import Settings
+from forge_cli.streaming import PLAYER, STANDARD_OUTPUT, LiveVideo
 from forge_cli.videos import download
 from forge_cli.watching import follow
 
 _INTERRUPTED = 130
 
+
+def _not_to_a_terminal(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    if path == STANDARD_OUTPUT and sys.stdout.isatty():
+        raise click.BadParameter(f"a terminal shows no videos; pipe this into a player: … --stream - | {PLAYER}")
+    return path
+
+
 output_option = click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the video goes."
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the finished video goes."
+)
+stream_option = click.option(
+    "--stream",
+    metavar="FILE|-",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    callback=_not_to_a_terminal,
+    help="Write the video here while it is made, to be played as it grows; - for a pipe to a player.",
 )
 
 
@@ -42,6 +58,7 @@ output_option = click.option(
     "--image", type=click.Path(dir_okay=False, path_type=Path), help="Image to start from: PNG, JPEG, WebP, PPM."
 )
 @output_option
+@stream_option
 @version_option
 @gpu_type_option
 @region_option
@@ -54,13 +71,21 @@ def render(
     parameters: tuple[str, ...],
     image: Path | None,
     output: Path | None,
+    stream: Path | None,
     version: str,
     gpu_type: str,
     region: str,
     detach: bool,
     cancel_on_interrupt: bool,
 ) -> None:
-    """Render a video with the model SLUG and fetch it. See its inputs with: forge model SLUG."""
+    """Render a video with the model SLUG and fetch it. See its inputs with: forge model SLUG.
+
+    Without -o and --stream the finished video goes into a file named after the render.
+    """
+    if detach and stream:
+        raise click.UsageError(
+            "--stream needs somebody who waits: leave out --detach, or stream later with forge watch"
+        )
     pins = {"model_version": version, "gpu_type": gpu_type, "region": region}
 
     async def accept(client: Client) -> Render:
@@ -79,19 +104,22 @@ def render(
     if detach:
         click.echo(accepted.id)
         return
-    _finish(settings, accepted, output or Path(f"{accepted.id}.mp4"), cancel_on_interrupt=cancel_on_interrupt)
+    if not stream:
+        output = output or Path(f"{accepted.id}.mp4")
+    _finish(settings, accepted, output, stream, cancel_on_interrupt=cancel_on_interrupt)
 
 
 @click.command()
 @click.argument("render_id", metavar="ID")
 @output_option
+@stream_option
 @client_options
-def watch(settings: Settings, render_id: str, output: Path | None) -> None:
-    """Watch a render to its end; with -o, fetch its video."""
+def watch(settings: Settings, render_id: str, output: Path | None, stream: Path | None) -> None:
+    """Watch a render to its end; with --stream play its video meanwhile, with -o fetch it then."""
     found = run_with(
         settings, lambda client: client.call(client.renders.GetRender, GetRenderRequest(render_id=render_id))
     )
-    _finish(settings, found, output, cancel_on_interrupt=False)
+    _finish(settings, found, output, stream, cancel_on_interrupt=False)
 
 
 @click.command()
@@ -132,11 +160,13 @@ def renders(settings: Settings, status: str, model: str, limit: int, as_json: bo
     words.show_table(words.stdout_console(), columns, rows, empty="there are no renders")
 
 
-def _finish(settings: Settings, accepted: Render, output: Path | None, *, cancel_on_interrupt: bool) -> None:
+def _finish(
+    settings: Settings, accepted: Render, output: Path | None, stream: Path | None, *, cancel_on_interrupt: bool
+) -> None:
     """Watch a render to its end, fetch its video, and say how it went. CommandFailed unless it succeeded."""
     console = Console(stderr=True)
     try:
-        ended = run_with(settings, lambda client: _watch(client, accepted, console))
+        ended = run_with(settings, lambda client: _watch(client, accepted, console, stream))
         if ended.status == "succeeded" and output:
             run_with(settings, lambda client: download(client, ended, output))
     except KeyboardInterrupt:
@@ -148,15 +178,27 @@ def _finish(settings: Settings, accepted: Render, output: Path | None, *, cancel
         raise _unsuccessful(ended)
     click.echo(words.outcome(ended), err=True)
     if output:
-        click.echo(output)
+        click.echo(output, err=stream == STANDARD_OUTPUT)
 
 
-async def _watch(client: Client, accepted: Render, console: Console) -> Render:
-    with progress_view(accepted.slug, console) as view:
-        async with aclosing(follow(client, accepted.id)) as events:
-            async for event in events:
-                view.show(event)
-    return await client.call(client.renders.GetRender, GetRenderRequest(render_id=accepted.id))
+async def _watch(client: Client, accepted: Render, console: Console, stream: Path | None) -> Render:
+    told_where = stream == STANDARD_OUTPUT
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(LiveVideo(client, accepted.id, stream)) if stream else None
+        view = stack.enter_context(progress_view(accepted.slug, console))
+        events = await stack.enter_async_context(aclosing(follow(client, accepted.id)))
+        async for event in events:
+            if playable_of(event) is not None and not told_where:
+                where = stream or f"forge watch {accepted.id} --stream - | {PLAYER}"
+                console.print(Text(f"the first frames can be played: {where}"), soft_wrap=True)
+                told_where = True
+            view.show(event)
+            if live:
+                live.hear(event)
+        ended = await client.call(client.renders.GetRender, GetRenderRequest(render_id=accepted.id))
+        if live:
+            await (live.finish() if ended.status == "succeeded" else live.give_up())
+    return ended
 
 
 async def _cancel(client: Client, render_id: str) -> Render:

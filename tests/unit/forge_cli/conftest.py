@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # ruff: noqa: N802 — the contract names the RPCs
 import hashlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from forge_cli.__main__ import forge
 
 KEY = "fk_test_0123456789"
 VIDEO = b"not really a video" * 1000
+PATIENCE_SECONDS = 30
 SCHEMA = {
     "type": "object",
     "required": ["prompt", "image"],
@@ -120,6 +122,15 @@ class Platform:
     refusal: status_pb2.Status | None = None
     outages: int = 0
     """So many calls find a platform that cannot answer now."""
+    videos: list[Sequence[bytes | status_pb2.Status | Callable[[], object]]] = field(default_factory=list)
+    """What is sent for a video, one call each: bytes, or a status that breaks it off; in between something may be done.
+    The finished video once all are used up."""
+    told_after: dict[int, threading.Event] = field(default_factory=dict)
+    """Events of the story that are told only after something else has happened."""
+    waited_in_vain: list[int] = field(default_factory=list)
+    """Those of them that were told although it had not."""
+    read: threading.Event = field(default_factory=threading.Event)
+    """Set when a render is asked for as it stands."""
     watched_from: list[int] = field(default_factory=list)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     started: list[runtime_service_pb2.StartRuntimeRequest] = field(default_factory=list)
@@ -153,6 +164,7 @@ class Renders:
 
     def GetRender(self, request: Any, context: Any) -> render_pb2.Render:
         self.platform.admit(context)
+        self.platform.read.set()
         return self.platform.render
 
     def ListRenders(self, request: Any, context: Any) -> render_service_pb2.ListRendersResponse:
@@ -168,6 +180,9 @@ class Renders:
         self.platform.watched_from.append(request.after_seq)
         stop_at = self.platform.break_after.pop(0) if self.platform.break_after else None
         for event in self.platform.story[request.after_seq :]:
+            awaited = self.platform.told_after.get(event.seq)
+            if awaited is not None and not awaited.wait(PATIENCE_SECONDS):
+                self.platform.waited_in_vain.append(event.seq)
             yield event
             alive = render_pb2.RenderEvent()
             alive.CopyFrom(event)
@@ -178,8 +193,17 @@ class Renders:
 
     def GetVideo(self, request: Any, context: Any) -> Iterator[httpbody_pb2.HttpBody]:
         self.platform.admit(context)
-        for start in range(0, len(VIDEO), 4096):
-            yield httpbody_pb2.HttpBody(content_type="video/mp4", data=VIDEO[start : start + 4096])
+        finished = [VIDEO[start : start + 4096] for start in range(0, len(VIDEO), 4096)]
+        for part in self.platform.videos.pop(0) if self.platform.videos else finished:
+            if isinstance(part, bytes):
+                yield httpbody_pb2.HttpBody(content_type="video/mp4", data=part)
+            elif isinstance(part, status_pb2.Status):
+                self.platform.refuse(context, part)
+            else:
+                part()
+
+    def GetPreview(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
 
 
 class Catalog:
@@ -311,14 +335,19 @@ def platform() -> Iterator[Platform]:
 
 
 @pytest.fixture
-def run(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs `forge …` against the fake platform, with its key, in an empty directory."""
+def environment(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What `forge` needs to find the fake platform and its key; the working directory becomes an empty one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    return {"FORGE_HOME": str(tmp_path / "home"), "FORGE_API_BASE": platform.address, "FORGE_API_KEY": KEY}
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Callable[..., Result]:
+    """Runs `forge …` against the fake platform."""
 
     def run_forge(*arguments: str, key: str | None = KEY) -> Result:
-        environment = {"FORGE_HOME": str(tmp_path / "home"), "FORGE_API_BASE": platform.address, "FORGE_API_KEY": key}
-        return CliRunner().invoke(forge, arguments, env=environment)
+        return CliRunner().invoke(forge, arguments, env={**environment, "FORGE_API_KEY": key})
 
     return run_forge
 

@@ -48,6 +48,31 @@ def test_the_bar_shows_phase_step_share_and_times(story):
     assert "0:19  ETA 0:13" in captured.get()
 
 
+def test_a_line_tells_when_the_first_frames_can_be_played_and_later_ones_how_much(event):
+    lines = recorded(
+        [
+            event(1, "denoising", fraction=0.41),
+            event(2, "denoising", fraction=0.42, playable_seconds=17 / 24),
+            event(3, "denoising", fraction=0.43, playable_seconds=17 / 24),
+            event(4, "denoising", fraction=0.51, playable_seconds=37 / 24),
+            event(5, "done", status="succeeded", fraction=1.0, playable_seconds=97 / 24),
+        ],
+        terminal=False,
+    ).splitlines()
+    assert [line.partition("%  ")[2] for line in lines] == ["", "0.71 s can be played", "1.54 s can be played", ""]
+
+
+def test_the_bar_tells_how_much_can_be_played(event):
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None)
+    progress = live_bar(console)
+    BarView("toy", progress, monotonic=lambda: 0.0).show(
+        event(1, "denoising", done_steps=3, total_steps=8, playable_seconds=1.5)
+    )
+    with console.capture() as captured:
+        console.print(progress.get_renderable())
+    assert "step 3 of 8  1.50 s can be played" in captured.get()
+
+
 @pytest.mark.parametrize(
     ("status", "phase"), [("canceled", "canceled"), ("failed", "failed"), ("running", "denoising")]
 )
