@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
-from bench.engine_demo import NeverStop, version_of, with_defaults
-from services.chassis.config import REPOSITORY
+from bench.examples import Audience, examples
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.config import WorkerSettings
@@ -65,7 +63,12 @@ def _is_healthy(url: str) -> bool:
 def bare(engine: Engine, inputs: dict[str, Any]) -> float:
     """Seconds to a file's bytes with nothing around the engine."""
     began = time.perf_counter()
-    PyAvVideoEncoder().encode(engine.render(inputs, lambda _: None, NeverStop()), lambda _: None, NeverStop())
+    plan, audience = engine.plan(inputs), Audience()
+    engine.render(inputs, audience)
+    recording = PyAvVideoEncoder().record(plan.width, plan.height, plan.fps)
+    for frames in audience.frames:
+        recording.add(frames)
+    recording.finish()
     return time.perf_counter() - began
 
 
@@ -81,13 +84,13 @@ def over_rest(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[s
 
 def main(rounds: int) -> None:
     """Take turns and print the table."""
-    version = yaml.safe_load((REPOSITORY / "config" / "models" / f"{SLUG}.yaml").read_text())["versions"][0]
-    kept = {name: version["example"][name] for name in ("prompt", "negative_prompt", "guidance_scale", "ar_step")}
+    (example,) = examples(SLUG)
+    kept = {name: example.inputs[name] for name in ("prompt", "negative_prompt", "guidance_scale", "ar_step")}
     request = {**kept, **SMALL}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FORGE_HOME"] = folder
-        engine = LateEngineLoader(WorkerSettings()).load(version_of(SLUG, version), lambda _: None)
-        inputs = with_defaults(version["input_schema"], request)
+        engine = LateEngineLoader(WorkerSettings()).load(example.version, lambda _: None)
+        inputs = {**example.inputs, **request}
         with platform(Path(folder)) as client:
             bare(engine, inputs)
             over_rest(client, request)

@@ -119,6 +119,11 @@ class Platform:
                 continue
         return found
 
+    def worker_pids(self) -> set[int]:
+        """The processes of runtimes; those that only wait to become one are not among them."""
+        files = (self.home / "run").glob("rt_*.json")
+        return {json.loads(file.read_text())["pid"] for file in files}
+
     def is_healthy(self) -> bool:
         try:
             return httpx.get(f"{self.url}/healthz", trust_env=False, timeout=5).status_code == 200

@@ -5,6 +5,7 @@ import stat
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"
+WAN = "wan-ai-wan-2-1"
 
 
 def test_the_first_key_lies_in_the_home_for_its_owner_only(platform):
@@ -19,6 +20,7 @@ def test_models_are_listed(platform):
     assert {model["slug"] for model in json.loads(platform.forge("models", "--json").stdout)["models"]} == {
         SVD,
         SKYREELS,
+        WAN,
     }
 
 

@@ -36,7 +36,8 @@ def test_a_killed_service_is_back_within_seconds_and_nothing_is_lost(platform, r
 
 def test_a_restarted_scheduler_keeps_the_workers_it_had(platform, rest, eventually):
     render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
-    workers = {process.pid for process in platform.processes("services.inference_worker")}
+    workers = platform.worker_pids()
+    assert workers
     for process in platform.processes("services.scheduler"):
         process.kill()
     eventually(lambda: not platform.is_healthy(), seconds=20, what="the loss")
@@ -44,7 +45,7 @@ def test_a_restarted_scheduler_keeps_the_workers_it_had(platform, rest, eventual
     body = platform.small(SVD, gpu_type=render["target"]["gpu_type"])
     again = rest.post(f"/v1/inference/{SVD}", json=body).json()
     assert again["was_cold_start"] is False
-    assert {process.pid for process in platform.processes("services.inference_worker")} == workers
+    assert platform.worker_pids() == workers
 
 
 def test_a_killed_idle_worker_costs_a_cold_start_and_nothing_else(platform, rest, eventually):

@@ -8,6 +8,7 @@ from services.chassis.errors import InvalidInput, ServiceUnavailable
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"
+WAN = "wan-ai-wan-2-1"
 PAGES = (
     "B200@us-central1",
     "B300@uk-south1",
@@ -26,14 +27,14 @@ def catalog(shipped_models: tuple[Model, ...], fleet_of: type) -> Catalog:
 @pytest.mark.parametrize(
     ("search", "found"),
     [
-        (Search(), [SKYREELS, SVD]),
+        (Search(), [SKYREELS, SVD, WAN]),
         (Search(query="SKYREELS 540P"), [SKYREELS]),
         (Search(query="diffusion image-to-video"), [SVD]),
         (Search(query="diffusion nonsense"), []),
-        (Search(modality="video"), [SKYREELS, SVD]),
+        (Search(modality="video"), [SKYREELS, SVD, WAN]),
         (Search(modality="image"), [SVD]),
         (Search(modality="audio"), []),
-        (Search(tag="text-to-video"), [SKYREELS]),
+        (Search(tag="text-to-video"), [SKYREELS, WAN]),
         (Search(tag="text"), []),
         (Search(query="skyreels", tag="image-to-video"), []),
     ],
@@ -47,10 +48,10 @@ def test_a_search_finds_models_that_have_every_word_and_filter(
 
 
 def test_pages_join_to_the_whole_list(catalog: Catalog) -> None:
-    first = catalog.search(Search(), page_size=1)
-    second = catalog.search(Search(), page_size=1, page_token=first.next_page_token)
-    assert [model.slug for page in (first, second) for model in page.models] == [SKYREELS, SVD]
-    assert (first.total_size, second.total_size, second.next_page_token) == (2, 2, "")
+    first = catalog.search(Search(), page_size=2)
+    second = catalog.search(Search(), page_size=2, page_token=first.next_page_token)
+    assert [[model.slug for model in page.models] for page in (first, second)] == [[SKYREELS, SVD], [WAN]]
+    assert (first.total_size, second.total_size, second.next_page_token) == (3, 3, "")
 
 
 def test_a_wrong_page_size_and_a_foreign_token_are_told_at_once(catalog: Catalog) -> None:

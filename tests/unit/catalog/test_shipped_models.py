@@ -1,4 +1,4 @@
-"""The two shipped models carry every fact of their specification."""
+"""The shipped models carry every fact of their specification."""
 
 import base64
 import datetime
@@ -36,6 +36,11 @@ def svd(shipped_models: tuple[Model, ...]) -> Model:
 @pytest.fixture
 def skyreels(shipped_models: tuple[Model, ...]) -> Model:
     return next(model for model in shipped_models if model.slug == "skywork-skyreels-v2")
+
+
+@pytest.fixture
+def wan(shipped_models: tuple[Model, ...]) -> Model:
+    return next(model for model in shipped_models if model.slug == "wan-ai-wan-2-1")
 
 
 def _inputs(model: Model) -> InputSchema:
@@ -77,6 +82,20 @@ def test_skyreels_has_the_facts_of_its_page(skyreels: Model) -> None:
     assert (version.vram_floor_gib, version.vram_floor_source) == (24, "configured")
 
 
+def test_wan_has_the_facts_of_its_publisher(wan: Model) -> None:
+    version = wan.versions[0]
+    assert (wan.title, wan.runtime_kind, wan.license.id) == ("Wan 2.1 T2V 1.3B 480p", "custom_container", "apache-2.0")
+    assert (wan.input_modalities, wan.output_modalities) == (("text",), ("video",))
+    assert version.pipeline == "WanPipeline"
+    assert version.weights_repository == "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    assert (version.weights_dtype, version.parameters_billions, version.context_window_tokens) == ("bf16", 1.3, 512)
+    assert version.vram_floor_source == "configured"
+
+
+def test_a_model_whose_speed_nobody_has_published_has_no_figures(wan: Model) -> None:
+    assert wan.versions[0].published_figures == ()
+
+
 @pytest.mark.parametrize(("name", "rows"), [("svd", SVD_ROWS), ("skyreels", SKYREELS_ROWS)])
 def test_every_published_row_stands_as_published(request: pytest.FixtureRequest, name: str, rows: list[Any]) -> None:
     model: Model = request.getfixturevalue(name)
@@ -86,8 +105,8 @@ def test_every_published_row_stands_as_published(request: pytest.FixtureRequest,
     assert all("ublished by" in figure.source and "not measured here" in figure.source for figure in figures)
 
 
-def test_both_models_link_to_weights_paper_code_licence_and_pipeline(svd: Model, skyreels: Model) -> None:
-    for model in (svd, skyreels):
+def test_every_model_links_to_weights_paper_code_licence_and_pipeline(shipped_models: tuple[Model, ...]) -> None:
+    for model in shipped_models:
         assert [link.kind for link in model.links] == ["weights", "paper", "code", "license", "pipeline"]
 
 
@@ -165,6 +184,18 @@ def test_skyreels_defaults_are_those_of_its_pipeline(skyreels: Model) -> None:
         "ar_step": 0,
         "base_num_frames": 97,
         "addnoise_condition": 0,
+    }
+
+
+def test_wan_defaults_are_those_of_its_pipeline_and_its_frame_rate(wan: Model) -> None:
+    assert _defaults(wan) == {
+        "negative_prompt": "",
+        "width": 832,
+        "height": 480,
+        "num_frames": 81,
+        "num_inference_steps": 50,
+        "guidance_scale": 5.0,
+        "fps": 16,
     }
 
 
