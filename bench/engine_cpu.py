@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.examples import Audience, Example, examples
 from services.chassis.config import REPOSITORY
-from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
+from services.inference_worker.adapters.late_engine_loader import LateEngineLoader, import_libraries
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.config import WorkerSettings
 from services.inference_worker.ports import Moment
@@ -82,21 +82,28 @@ def with_our_engine(example: Example, settings: WorkerSettings) -> tuple[dict[st
 
 def with_the_pipeline(example: Example, settings: WorkerSettings) -> tuple[dict[str, Any], Any]:
     """Render as a script would that uses diffusers and nothing else."""
-    LateEngineLoader(settings).load(example.version, lambda _moment: None)  # makes the demo weights, sets the threads
+    import_libraries(settings)
     import diffusers
     import torch
 
+    from services.inference_worker.adapters.engines.device import prepare_process
     from services.inference_worker.adapters.engines.sources import source_for
 
-    folder = source_for("demo", settings.home / "weights").locate(example.version, lambda _moment: None)
-    pipeline = getattr(diffusers, example.version.pipeline).from_pretrained(folder, local_files_only=True)
+    prepare_process(settings.worker_threads)
+    found = source_for("demo", settings.home / "weights").locate(example.version, lambda _moment: None)
+    pipeline = getattr(diffusers, example.version.pipeline).from_pretrained(found.folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator("cpu").manual_seed(example.inputs["seed"])
     arguments = ARGUMENTS[example.version.pipeline](example.inputs)
+    if transformer := getattr(pipeline, "transformer", None):
+        # The demo weights compress more than the real ones and cannot make every size: the next larger one is cut.
+        step = pipeline.vae_scale_factor_spatial * transformer.config.patch_size[1]
+        arguments |= {side: -(-example.inputs[side] // step) * step for side in ("width", "height")}
     stopwatch = Stopwatch()
     frames = pipeline(**arguments, generator=generator, output_type="np").frames[0]
     measured = stopwatch.read()
-    return measured, np.round(np.asarray(frames) * 255).astype(np.uint8)
+    frames = np.asarray(frames)[:, : example.inputs["height"], : example.inputs["width"]]
+    return measured, np.round(frames * 255).astype(np.uint8)
 
 
 def _svd_arguments(inputs: Mapping[str, Any]) -> dict[str, Any]:

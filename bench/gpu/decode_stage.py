@@ -13,7 +13,7 @@ from bench.gpu.measuring import Stage
 from bench.gpu.notebook import OURS, SKYREELS, SVD, THEIRS, named
 from services.inference_worker.adapters.engines.wan_decoder import WanDecoder, pixels_of
 from services.inference_worker.domain.attempt import Phase
-from services.inference_worker.domain.inputs import latent_frames
+from services.inference_worker.domain.inputs.fields import latent_frames
 from services.inference_worker.ports import Engine
 
 

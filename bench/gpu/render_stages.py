@@ -20,7 +20,8 @@ from services.inference_worker.adapters.engines.compiling import COMPILED, prepa
 from services.inference_worker.adapters.engines.device import finish
 from services.inference_worker.adapters.engines.kernels import DEFAULT
 from services.inference_worker.domain.attempt import PeakMemory
-from services.inference_worker.domain.inputs import TEMPORAL_FACTOR, Mode, latent_frames
+from services.inference_worker.domain.inputs.fields import TEMPORAL_FACTOR, latent_frames
+from services.inference_worker.domain.inputs.skyreels import Mode
 from services.inference_worker.ports import Engine
 
 Frames = NDArray[np.uint8]

@@ -110,6 +110,7 @@ def result_table(renders: list[Render]) -> Table:
         "cold start": [words.measured_ms(render.timing, "cold_start_ms") for render in renders],
         "encode": [words.measured_ms(render.timing, "encode_ms") for render in renders],
         "denoise": [words.measured_ms(render.timing, "denoise_ms") for render in renders],
+        "first frames": [words.measured_ms(render.timing, "first_frames_ms") for render in renders],
         "steps": [str(render.progress.total_steps) for render in renders],
         "decode": [words.measured_ms(render.timing, "decode_ms") for render in renders],
         "mux": [words.measured_ms(render.timing, "mux_ms") for render in renders],

@@ -21,6 +21,7 @@ RULE_ARITIES: Mapping[str, int] = MappingProxyType(
         "less_than_field": 2,
         "required_when_greater": 3,
         "required_with": 2,
+        "mode_fits": 3,
     }
 )
 """Kinds of rules over several inputs, and how many fields each names. `config/models/README.md` defines them."""

@@ -183,6 +183,16 @@ def _required_with(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
     return not (_is_number(value) and value) or inputs.get(needed) is not None
 
 
+def _is_above(least: float, value: Any) -> bool:
+    return _is_number(value) and value > least
+
+
+def _mode_fits(fields: tuple[str, ...], inputs: Mapping[str, Any]) -> bool:
+    mode, lag, block = (inputs.get(field) for field in fields)
+    lags, has_blocks = _is_above(0, lag), _is_above(1, block)
+    return {"causal": has_blocks, "sync": not lags and not has_blocks, "async_full": lags}.get(str(mode), True)
+
+
 def _fills_blocks(num_frames: float, block_size: float) -> bool:
     latent_frames = (num_frames - 1) // FRAMES_PER_LATENT_FRAME + 1
     return block_size < 1 or latent_frames % block_size == 0
@@ -213,6 +223,7 @@ _DEMANDS: Mapping[str, _Holds] = {
     "less_than_field": _over_numbers(lambda left, right: left < right),
     "required_when_greater": _required_when_greater,
     "required_with": _required_with,
+    "mode_fits": _mode_fits,
 }
 _EFFECTS: Mapping[str, _Holds] = {
     "when_greater": _greater,

@@ -16,7 +16,7 @@ from bench.gpu.subjects import full_size_subjects
 from bench.gpu.table import LINES, tables
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.skyreels.course import course_of
-from services.inference_worker.domain.inputs import SkyReelsInputs
+from services.inference_worker.domain.inputs.skyreels import SkyReelsInputs
 
 META = torch.device("meta")
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load
 
 from services.inference_worker.adapters.engines.skyreels.engine import SkyReelsEngine
-from services.inference_worker.domain.inputs import Mode, SkyReelsInputs, latent_frames
+from services.inference_worker.domain.inputs.fields import latent_frames
+from services.inference_worker.domain.inputs.skyreels import Mode, SkyReelsInputs
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 CPU = torch.device("cpu")

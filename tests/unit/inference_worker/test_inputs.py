@@ -5,7 +5,8 @@ import math
 import pytest
 
 from services.chassis.errors import InvalidInput
-from services.inference_worker.domain.inputs import Mode, SkyReelsInputs, StableVideoInputs, Window
+from services.inference_worker.domain.inputs.skyreels import Mode, SkyReelsInputs, Window
+from services.inference_worker.domain.inputs.stable_video import StableVideoInputs
 
 EXAMPLE = {
     "fps": 24,

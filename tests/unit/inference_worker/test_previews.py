@@ -59,11 +59,14 @@ def test_latents_in_half_precision_can_be_shown():
     assert np.array_equal(a_preview().picture(latents), a_preview().picture(latents.float()))
 
 
-def test_making_and_showing_previews_draws_nothing_from_the_global_generator():
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    a_preview().picture(torch.zeros(4, 2, 2))
-    assert torch.equal(torch.random.get_rng_state(), before)
+def test_previews_neither_hear_nor_move_the_global_generator():
+    latents, pictures = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(3)), []
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        pictures.append(LatentPreview(lambda flat: decode_linearly(flat).tanh(), 4, CPU).picture(latents))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert np.array_equal(*pictures)
 
 
 def test_a_vae_that_is_broken_makes_a_broken_picture_and_no_error():

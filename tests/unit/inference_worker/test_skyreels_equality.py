@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.skyreels.engine import SkyReelsEngine
-from services.inference_worker.domain.inputs import TEMPORAL_FACTOR
+from services.inference_worker.domain.inputs.fields import TEMPORAL_FACTOR
 from tests.unit.inference_worker.skyreels_bench import (
     CPU,
     FINGERPRINT,

@@ -67,10 +67,14 @@ class Counter:
         ({**MODES["causal"], **LONG}, {4: 17, 6: 37, 10: 57}),
     ],
 )
-def test_frames_are_shown_as_soon_as_they_are_final(engine, changes, frames_after):
+def test_frames_are_shown_as_soon_as_they_are_final_and_the_plan_knows_where_they_are_cut(
+    engine, changes, frames_after
+):
     counter = Counter()
     engine.render(a_request(**changes), counter)
     assert {step: frames for step, frames in counter.frames_by_step.items() if frames} == frames_after
+    cuts = [*engine.plan(a_request(**changes)).cuts]
+    assert cuts == ([*frames_after.values()] if len(frames_after) > 1 else [])
 
 
 @pytest.mark.parametrize("changes", [MODES["causal"], {**MODES["causal"], **LONG, "addnoise_condition": 20}])

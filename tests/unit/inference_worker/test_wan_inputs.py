@@ -7,7 +7,7 @@ import yaml
 
 from services.chassis.config import REPOSITORY
 from services.chassis.errors import InvalidInput
-from services.inference_worker.domain.wan_inputs import WanInputs
+from services.inference_worker.domain.inputs.wan import WanInputs
 
 
 @pytest.fixture(scope="module")

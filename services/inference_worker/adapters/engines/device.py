@@ -35,20 +35,6 @@ def dtype_for(weights_dtype: str, device: torch.device) -> tuple[torch.dtype, st
     return given, None
 
 
-def arrange_for_cpu(vae: torch.nn.Module) -> None:
-    """Keep the weights of SVD's decoder in the order that the CPU's kernels want: it then takes a quarter less time.
-
-    Others do not gain from it.
-    """
-    if not isinstance(vae, diffusers.AutoencoderKLTemporalDecoder):
-        return
-    for module in vae.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-        elif isinstance(module, torch.nn.Conv3d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-
-
 def finish(device: torch.device) -> None:
     """Return when the device has done all it was given."""
     if device.type == "cuda":
@@ -68,15 +54,6 @@ def device_errors(device: torch.device) -> Iterator[None]:
             raise
         _release(device)
         raise OutOfMemory from error
-
-
-@contextmanager
-def own_global_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Draws from torch's global generators depend on `seed` alone, and leave no trace."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextmanager

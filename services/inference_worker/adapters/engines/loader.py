@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from services.inference_worker.adapters.engines.compiling import CompilingEngine, prepare_compiler
-from services.inference_worker.adapters.engines.device import arrange_for_cpu, device_errors, dtype_for, prepare_process
+from services.inference_worker.adapters.engines.device import device_errors, dtype_for, prepare_process
 from services.inference_worker.adapters.engines.fingerprint import fingerprint
 from services.inference_worker.adapters.engines.kernels import AttentionShape, choose_attention_kernel
 from services.inference_worker.adapters.engines.libraries import diffusers
@@ -119,8 +119,6 @@ class DiffusersEngineLoader:
                 device=self._device,
                 attention=attention,
             )
-            if self._device.type == "cpu":
-                arrange_for_cpu(loaded.pipeline.vae)
             engine = kind.engine(loaded.pipeline, self._device, facts)
             report(StartMoment(StartPhase.WARM_UP, f"making the smallest video; attention kernel: {attention}"))
             _try_once(engine, kind.smallest)

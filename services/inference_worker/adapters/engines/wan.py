@@ -19,8 +19,8 @@ from services.inference_worker.adapters.engines.unipc import at_rest, new_solver
 from services.inference_worker.adapters.engines.wan_decoder import WanDecoder, pixels_of
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import WeightsUnavailable
-from services.inference_worker.domain.inputs import latent_frames
-from services.inference_worker.domain.wan_inputs import WanInputs
+from services.inference_worker.domain.inputs.fields import latent_frames
+from services.inference_worker.domain.inputs.wan import WanInputs
 from services.inference_worker.ports import Listener, Plan, Rendered
 
 _TEXT_ENCODER, _TRANSFORMER, _DECODER = "text encoder", "transformer", "decoder"

@@ -6,7 +6,8 @@ from typing import Any
 
 from services.inference_worker.adapters.engines.skyreels.arithmetic import Arithmetic
 from services.inference_worker.adapters.engines.skyreels.schedule import Schedule, schedule
-from services.inference_worker.domain.inputs import Mode, SkyReelsInputs, frames_of, latent_frames
+from services.inference_worker.domain.inputs.fields import frames_of, latent_frames
+from services.inference_worker.domain.inputs.skyreels import Mode, SkyReelsInputs
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from services.inference_worker.adapters.engines.state import pack, unpack
 from services.inference_worker.adapters.engines.unipc import new_solver
 from services.inference_worker.adapters.engines.wan_decoder import WanDecoder
 from services.inference_worker.domain.attempt import Phase
-from services.inference_worker.domain.inputs import SkyReelsInputs
+from services.inference_worker.domain.inputs.skyreels import SkyReelsInputs
 from services.inference_worker.ports import Listener, Plan, Rendered
 
 _TEXT_ENCODER, _TRANSFORMER, _DECODER = "text encoder", "transformer", "decoder"

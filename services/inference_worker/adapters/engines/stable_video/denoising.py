@@ -9,7 +9,7 @@ from services.inference_worker.adapters.engines.device import without_known_warn
 from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.stable_video.start import Start
 from services.inference_worker.domain.errors import WeightsUnavailable
-from services.inference_worker.domain.inputs import StableVideoInputs
+from services.inference_worker.domain.inputs.stable_video import StableVideoInputs
 
 
 def refuse_unknown_scheduler(scheduler: Any) -> None:

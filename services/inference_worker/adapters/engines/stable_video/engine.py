@@ -32,7 +32,7 @@ from services.inference_worker.adapters.engines.stable_video.start import Shapes
 from services.inference_worker.adapters.engines.state import pack, unpack
 from services.inference_worker.adapters.pillow_images import read_image
 from services.inference_worker.domain.attempt import Phase
-from services.inference_worker.domain.inputs import StableVideoInputs
+from services.inference_worker.domain.inputs.stable_video import StableVideoInputs
 from services.inference_worker.ports import Listener, Plan, Rendered
 
 _IMAGE_ENCODER, _ENCODER, _UNET, _DECODER = "image encoder", "encoder", "unet", "decoder"
@@ -236,11 +236,11 @@ class StableVideoDiffusionEngine:
 def _rewritten(pipeline: Any, device: torch.device) -> tuple[Any, Any]:
     """The UNet and the decoder as they run best on the device. They share the weights of the pipeline's own.
 
-    On the CPU the UNet keeps its convolutions over frames, and with them every bit of what it makes: its first steps
-    start from noise hundreds of times as large as a video, and carry a rounding of that over into the video.
+    On the CPU the UNet keeps every bit of what it makes: its first steps start from noise hundreds of times as large as
+    a video, and carry a rounding of that over into the video. Elsewhere rounding differs anyhow.
     """
     unet, decoder = twin(pipeline.unet), twin(pipeline.vae.decoder)
-    spare_attention_to_one_token(unet)
+    spare_attention_to_one_token(unet, bit_for_bit=device.type == "cpu")
     flatten_convolutions_over_time(decoder)
     if device.type == "cpu":
         write_in_place(decoder)

@@ -14,19 +14,23 @@ _Module = TypeVar("_Module", bound=nn.Module)
 class OneTokenAttention(nn.Module):
     """Attention to one token: the softmax over one key is 1, so whatever is asked, the answer is that token.
 
-    Bit for bit what the whole attention gives. For that there are as many answers as contexts, many of them the same:
-    on fewer rows the kernels for matrices round otherwise. That is still less than a thousandth of the UNet's work.
+    `bit_for_bit` works the answer out for each that asks, as the whole attention does: for a single one the kernels of
+    matrices may round otherwise. Without it there is next to no work left.
     """
 
-    def __init__(self, attention: Any) -> None:
+    def __init__(self, attention: Any, *, bit_for_bit: bool) -> None:
         super().__init__()
         self._to_value, self._to_out = attention.to_v, attention.to_out[0]
+        self._bit_for_bit = bit_for_bit
 
     def forward(
-        self, _hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **_masks: object
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **_masks: object
     ) -> torch.Tensor:
-        """The answers, to be added to all that ask: from contexts of shape (rows, 1, channels)."""
-        return self._to_out(self._to_value(encoder_hidden_states))
+        """What is to be added to `hidden_states`, shape (rows, 1 or asking, channels), from (rows, 1, channels)."""
+        value = self._to_value(encoder_hidden_states)
+        if self._bit_for_bit:
+            value = value.expand(-1, hidden_states.shape[1], -1)
+        return self._to_out(value)
 
 
 class TimeConvolution(nn.Module):
@@ -91,11 +95,11 @@ def twin(module: _Module) -> _Module:
     return copy.deepcopy(module, weights)
 
 
-def spare_attention_to_one_token(unet: nn.Module) -> None:
+def spare_attention_to_one_token(unet: nn.Module, *, bit_for_bit: bool) -> None:
     """Rewrite the UNet's attentions to the image, of which CLIP makes one token."""
     for block in list(unet.modules()):
         if isinstance(getattr(block, "attn2", None), nn.Module):
-            block.attn2 = OneTokenAttention(block.attn2)
+            block.attn2 = OneTokenAttention(block.attn2, bit_for_bit=bit_for_bit)
             block.norm2 = nn.Identity()  # only what was asked went through it
 
 
