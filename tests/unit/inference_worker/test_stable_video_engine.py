@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models import attention_dispatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,10 +24,10 @@ from services.inference_worker.adapters.engines.device import to_uint8, without_
 from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.stable_video import engine as engine_module
 from services.inference_worker.adapters.engines.stable_video.arithmetic import DecoderArithmetic, UnetArithmetic
+from services.inference_worker.adapters.engines.stable_video.cpu_decoder import ChannelsLastNorm, cpu_decoder
 from services.inference_worker.adapters.engines.stable_video.denoising import Denoising, Schedule
 from services.inference_worker.adapters.engines.stable_video.engine import StableVideoDiffusionEngine
 from services.inference_worker.adapters.engines.stable_video.rewrites import (
-    InPlaceBlock,
     OneTokenAttention,
     TimeConvolution,
     spare_attention_to_one_token,
@@ -263,15 +264,58 @@ def test_attention_to_one_token_need_not_look_at_what_is_asked(pipeline, size, b
     assert (found - expected).abs().max() <= (0 if bit_for_bit else LARGEST_DIFFERENCE * expected.abs().max())
 
 
-def test_a_block_that_writes_in_place_makes_the_same_bits_and_leaves_its_input(pipeline):
-    is_image, generator = torch.zeros(2, 3), torch.Generator().manual_seed(0)
-    features = torch.randn(6, 32, 8, 4, generator=generator)
-    before = features.clone()
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    shape=st.sampled_from([(3, 32, 8, 4), (1, 64, 200, 200), (2, 32, 3, 7, 5), (1, 64, 5, 90, 90)]),
+    mean=st.sampled_from([0.0, 3.0, -50.0]),
+)
+def test_a_group_norm_with_channels_last_is_exact_for_pictures_of_any_size(shape, mean):
+    generator = torch.Generator().manual_seed(0)
+    norm = torch.nn.GroupNorm(32, shape[1])
     with torch.no_grad():
-        for block in (*pipeline.vae.decoder.mid_block.resnets, *pipeline.vae.decoder.up_blocks[0].resnets):
-            expected = block(features, image_only_indicator=is_image)
-            assert torch.equal(InPlaceBlock(block)(features, image_only_indicator=is_image), expected)
-            assert torch.equal(features, before)
+        norm.weight.normal_(generator=generator)
+        norm.bias.normal_(generator=generator)
+        features = torch.randn(shape, generator=generator) + mean
+        exact = copy.deepcopy(norm).double()(features.double())
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}[len(shape)]
+        given = features.to(memory_format=last)
+        found = ChannelsLastNorm(norm)(given)
+    assert (found - exact).abs().max() <= LARGEST_DIFFERENCE * (1 + abs(mean))
+    assert torch.equal(given, features)
+
+
+def test_the_decoder_for_the_cpu_makes_the_same_and_leaves_what_it_was_made_of(pipeline):
+    latents = torch.randn(6, 4, 8, 4, generator=torch.Generator().manual_seed(0))
+
+    def decoded(decoder):
+        with torch.no_grad():
+            return decoder(latents.clone(), image_only_indicator=torch.zeros(2, 3), num_frames=3)
+
+    expected = decoded(pipeline.vae.decoder)
+    found = decoded(cpu_decoder(pipeline.vae.decoder))
+    assert (found - expected).abs().max() <= LARGEST_DIFFERENCE * expected.abs().max()
+    assert torch.equal(decoded(pipeline.vae.decoder), expected)
+
+
+def test_what_is_rewritten_for_a_gpu_computes_the_same(pipeline):
+    theirs = copy.copy(pipeline)
+    theirs.unet, theirs.vae = copy.deepcopy(pipeline.unet), copy.deepcopy(pipeline.vae)
+    unet, decoder = engine_module._rewritten(theirs, torch.device("cuda"))  # on which nothing is done here
+    assert not any(isinstance(module, torch.nn.Conv3d) for model in (unet, decoder) for module in model.modules())
+    generator = torch.Generator().manual_seed(0)
+    noise, latents, token = (
+        torch.randn(shape, generator=generator) for shape in [(2, 3, 8, 8, 16), (3, 4, 8, 16), (2, 1, 16)]
+    )
+    with torch.no_grad():
+        outputs = [
+            (
+                a_unet(noise, torch.tensor(1.5), token, torch.ones(2, 3)).sample,
+                a_decoder(latents, image_only_indicator=torch.zeros(1, 3), num_frames=3),
+            )
+            for a_unet, a_decoder in [(unet, decoder), (pipeline.unet, pipeline.vae.decoder)]
+        ]
+    for found, expected in zip(*outputs, strict=True):
+        assert (found - expected).abs().max() <= LARGEST_DIFFERENCE * expected.abs().max()
 
 
 def test_one_frame_can_be_had_which_the_pipeline_cannot_make(engine, listener):
@@ -354,6 +398,14 @@ def test_the_attention_kernel_of_the_fingerprint_is_used_all_along(pipeline, lis
     assert chosen == ["theirs"]
 
 
+@pytest.fixture
+def restored_backend(monkeypatch):
+    """What diffusers uses for attention is one choice for the whole process, also when it is set on one model."""
+    registry = attention_dispatch._AttentionBackendRegistry
+    monkeypatch.setattr(registry, "_active_backend", registry._active_backend)
+
+
+@pytest.mark.usefixtures("restored_backend")
 def test_what_diffusers_has_for_choosing_kernels_does_nothing_on_this_unet(pipeline):
     unet = twin(pipeline.unet)
     inputs = torch.zeros(1, 2, 8, 8, 8), torch.tensor(1.5), torch.zeros(1, 1, 16), torch.ones(1, 3)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, silu
+from torch.nn.functional import conv2d
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -62,33 +62,6 @@ class TimeConvolution(nn.Module):
         return convolved.unflatten(3, features.shape[3:])
 
 
-class InPlaceBlock(nn.Module):
-    """A decoder's block that writes over what it no longer needs: on the CPU new memory costs more than arithmetic.
-
-    Bit for bit what the block makes. Only for decoders, whose blocks know no time but that of frames.
-    """
-
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        self._within_frames, self._over_frames = block.spatial_res_block, block.temporal_res_block
-        self._mixer = block.time_mixer
-
-    def forward(self, hidden_states: torch.Tensor, image_only_indicator: torch.Tensor) -> torch.Tensor:
-        """From features of shape (videos · frames, channels, h, w); `image_only_indicator` is (videos, frames)."""
-        within, over = self._within_frames, self._over_frames
-        features = within.conv1(silu(within.norm1(hidden_states), inplace=True))
-        features = within.conv2(silu(within.norm2(features), inplace=True))
-        features += hidden_states if within.conv_shortcut is None else within.conv_shortcut(hidden_states)
-        features = features.unflatten(0, image_only_indicator.shape).transpose(1, 2)
-        mixed = over.conv1(silu(over.norm1(features), inplace=True))
-        mixed = over.conv2(silu(over.norm2(mixed), inplace=True))
-        mixed += features
-        share = self._mixer.get_alpha(image_only_indicator, features.ndim).to(features.dtype)
-        if self._mixer.switch_spatial_to_temporal_mix:
-            share = 1 - share
-        return features.mul_(share).add_(mixed.mul_(1 - share)).transpose(1, 2).flatten(0, 1)
-
-
 def twin(module: _Module) -> _Module:
     """A copy that shares the weights, so that it can be rewritten and the module stay as it is."""
     weights: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
@@ -111,11 +84,12 @@ def flatten_convolutions_over_time(model: nn.Module) -> None:
                 setattr(parent, name, TimeConvolution(child))  # pyright: ignore[reportArgumentType] — is one if it can
 
 
-def write_in_place(decoder: Any) -> None:
-    """Rewrite the blocks of a decoder."""
-    for part in (decoder.mid_block, *decoder.up_blocks):
-        part.resnets = nn.ModuleList(InPlaceBlock(block) for block in part.resnets)
-    decoder.conv_act = nn.SiLU(inplace=True)
+def put_channels_last(model: nn.Module) -> None:
+    """Reorder the weights of convolutions in memory, after which what they make has its channels last too."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in model.parameters():
+        if weight.ndim in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.ndim])
 
 
 def layers(model: Any) -> Iterator[nn.Module]:
