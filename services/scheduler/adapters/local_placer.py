@@ -134,6 +134,8 @@ class LocalPlacer:
         """The process, if it still is that worker: pids are used again, but a worker holds its address file locked."""
         try:
             found = psutil.Process(process.pid)
+            if found.status() == psutil.STATUS_ZOMBIE:  # its threads may hold the lock a moment longer
+                return None
             with self._address_file(runtime_id).open("rb") as file:
                 if json.load(file)["pid"] == process.pid and _is_locked(file.fileno()):
                     return found
