@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -113,7 +114,8 @@ class LocalPlacer:
         if found is not None:
             await asyncio.to_thread(self._end, found)
         if child := self._children.pop(process.pid, None):
-            child.poll()  # reaps it
+            with suppress(subprocess.TimeoutExpired):  # its last threads may take a moment
+                await asyncio.to_thread(child.wait, self._stop_seconds)
         self._address_file(runtime_id).unlink(missing_ok=True)
 
     def _end(self, process: psutil.Process) -> None:
