@@ -25,15 +25,6 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Threads only get into each other's way on tensors as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def a_request(**changes: Any) -> dict[str, Any]:
     """Two blocks of five latent frames, of which the second is two steps behind."""
     return {

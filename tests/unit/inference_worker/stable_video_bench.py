@@ -1,7 +1,6 @@
 """Tiny Stable Video Diffusion engines, and what the pipeline of diffusers makes of the same requests."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,15 +14,6 @@ from tests.unit.inference_worker.tiny_svd import FINGERPRINT
 
 CPU = torch.device("cpu")
 LARGEST_DIFFERENCE = 1e-5
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Threads wait for each other longer than they take for tensors as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def an_engine(pipeline: Any, fingerprint: Mapping[str, str] = FINGERPRINT) -> Any:

@@ -21,8 +21,8 @@ from tests.unit.inference_worker.skyreels_bench import (
     a_request,
     an_engine,
     made_by_pipeline,
-    one_thread,
 )
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 SMALL = {"num_frames": 1, "num_inference_steps": 1, "causal_block_size": None, "ar_step": 0}

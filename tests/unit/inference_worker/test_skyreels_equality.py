@@ -18,8 +18,8 @@ from tests.unit.inference_worker.skyreels_bench import (
     an_engine,
     latents_in,
     made_by_pipeline,
-    one_thread,
 )
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 LARGEST_DIFFERENCE = 1e-5

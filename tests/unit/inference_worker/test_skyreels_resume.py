@@ -10,13 +10,15 @@ import pytest
 from services.inference_worker.adapters.engines.skyreels.engine import SkyReelsEngine
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import CheckpointRefused
-from tests.unit.inference_worker.skyreels_bench import CPU, FINGERPRINT, LONG, MODES, a_request, an_engine, one_thread
+from tests.unit.inference_worker.skyreels_bench import CPU, FINGERPRINT, LONG, MODES, a_request, an_engine
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 IN_ANOTHER_PROCESS = """
 import json, sys
 import numpy
-from tests.unit.inference_worker.skyreels_bench import an_engine, one_thread
+from tests.unit.inference_worker.skyreels_bench import an_engine
+from tests.unit.inference_worker.threads import one_thread
 
 class Recorder:
     def __init__(self): self.shown = []

@@ -15,7 +15,8 @@ from services.inference_worker.adapters.engines.skyreels.denoising import Denois
 from services.inference_worker.adapters.engines.skyreels.schedule import NO_FRAMES, schedule
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.inputs.skyreels import SkyReelsInputs
-from tests.unit.inference_worker.skyreels_bench import LONG, MODES, a_request, an_engine, one_thread
+from tests.unit.inference_worker.skyreels_bench import LONG, MODES, a_request, an_engine
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import load
 from services.inference_worker.adapters.engines.wan_decoder import pixels_of
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import EngineFailed, RenderStopped
-from tests.unit.inference_worker.skyreels_bench import LONG, MODES, a_request, an_engine, latents_in, one_thread
+from tests.unit.inference_worker.skyreels_bench import LONG, MODES, a_request, an_engine, latents_in
+from tests.unit.inference_worker.threads import one_thread
 
 LAYERS = 3
 

@@ -24,8 +24,8 @@ from tests.unit.inference_worker.stable_video_bench import (
     frames_of,
     heard,
     latents_of,
-    one_thread,
 )
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_svd import FINGERPRINT, INPUTS, tiny_svd
 
 

@@ -13,13 +13,8 @@ from services.chassis.config import REPOSITORY
 from services.inference_worker.adapters.engines.stable_video.start import Shapes
 from services.inference_worker.adapters.engines.state import RenderState, pack
 from services.inference_worker.domain.errors import CheckpointRefused
-from tests.unit.inference_worker.stable_video_bench import (
-    an_engine,
-    frames_of,
-    heard,
-    one_thread,
-    state_after,
-)
+from tests.unit.inference_worker.stable_video_bench import an_engine, frames_of, heard, state_after
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_svd import FINGERPRINT, INPUTS, tiny_svd
 
 IN_ANOTHER_PROCESS = """

@@ -23,8 +23,8 @@ from tests.unit.inference_worker.stable_video_bench import (
     an_engine,
     as_the_pipeline_has_them,
     frames_of,
-    one_thread,
 )
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_svd import INPUTS, tiny_svd
 
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from services.inference_worker.adapters.engines.demo.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.wan_decoder import WanDecoder, pixels_of
-from tests.unit.inference_worker.skyreels_bench import one_thread
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
 LARGEST_DIFFERENCE = 1e-5

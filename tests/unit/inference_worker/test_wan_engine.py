@@ -17,6 +17,7 @@ from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.wan import WanEngine
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import EngineFailed, RenderStopped, WeightsUnavailable
+from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_wan import FINGERPRINT, INPUTS, tiny_wan
 
 CPU = torch.device("cpu")
@@ -41,12 +42,9 @@ numpy.save(video, numpy.concatenate(Recorder.shown))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads wait for each other longer than they take for tensors as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def in_one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from services.inference_worker.adapters.engines.device import finish
 from services.inference_worker.adapters.engines.memory import MemoryMeter
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.ports import Listener, Moment, Plan, Rendered
@@ -55,8 +56,7 @@ class Run:
     def step(self, *, preview: Callable[[], NDArray[np.uint8]], checkpoint: Callable[[], bytes]) -> None:
         """One more step was given to the device; returns once it is finished there."""
         self._memory.enter(Phase.DENOISING)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        finish(self._device)
         self._done_steps += 1
         message = f"step {self._done_steps} of {self._plan.total_steps}"
         self._tell_step(message, preview=preview, checkpoint=checkpoint)
