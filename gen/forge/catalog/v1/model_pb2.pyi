@@ -173,6 +173,7 @@ class ModelVersion(_message.Message):
     CONTEXT_WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
     VRAM_FLOOR_GIB_FIELD_NUMBER: _builtins.int
     VRAM_FLOOR_SOURCE_FIELD_NUMBER: _builtins.int
+    MAX_RUN_SECONDS_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIGURES_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
     version: _builtins.str
@@ -195,6 +196,8 @@ class ModelVersion(_message.Message):
     """Least device memory the version is configured for, in GiB."""
     vram_floor_source: _builtins.str
     """Where the floor comes from: "configured" or "measured"."""
+    max_run_seconds: _builtins.int
+    """Longest time one attempt at a render may take."""
     @_builtins.property
     def published_figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishedFigure]:
         """Figures published by others for this version, each with its source. Never measurements of this installation."""
@@ -216,12 +219,13 @@ class ModelVersion(_message.Message):
         context_window_tokens: _builtins.int | None = ...,
         vram_floor_gib: _builtins.float = ...,
         vram_floor_source: _builtins.str = ...,
+        max_run_seconds: _builtins.int = ...,
         published_figures: _abc.Iterable[Global___PublishedFigure] | None = ...,
         route: Global___InferenceRoute | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "parameters_billions", b"parameters_billions", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "parameters_billions", b"parameters_billions", "pipeline", b"pipeline", "published_figures", b"published_figures", "route", b"route", "title", b"title", "version", b"version", "vram_floor_gib", b"vram_floor_gib", "vram_floor_source", b"vram_floor_source", "weights_dtype", b"weights_dtype", "weights_repository", b"weights_repository", "weights_revision", b"weights_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "max_run_seconds", b"max_run_seconds", "parameters_billions", b"parameters_billions", "pipeline", b"pipeline", "published_figures", b"published_figures", "route", b"route", "title", b"title", "version", b"version", "vram_floor_gib", b"vram_floor_gib", "vram_floor_source", b"vram_floor_source", "weights_dtype", b"weights_dtype", "weights_repository", b"weights_repository", "weights_revision", b"weights_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
@@ -359,7 +363,8 @@ class InputSchema(_message.Message):
     def schema(self) -> _struct_pb2.Struct:
         """JSON Schema (2020-12) of the inputs: defaults, bounds, and `x-forge-unit` for units. `x-forge-rules` holds rules over
         several fields, each with its `kind`, `fields` and `text`; `x-forge-effects`, of the same form, says on which other inputs the
-        effect of one depends; `x-forge-ignored` on a property says why the input never has an effect.
+        effect of one depends; `x-forge-ignored` on a property says why the input never has an effect, `x-forge-branchable` that a
+        branch off a paused render may change it.
         """
 
     @_builtins.property

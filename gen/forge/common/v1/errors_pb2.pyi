@@ -38,6 +38,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_BODY_TOO_LARGE: _ErrorReason.ValueType  # 4
     """RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB."""
+    ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 5
+    """INVALID_ARGUMENT, 400. No target the request may run on is expected to cost at most `max_cost_usd`; metadata
+    `estimated_cost_usd` says what it would take. In a render's own `error`: it was stopped when its device time had cost
+    that much. Example: max_cost_usd 0.01 for a render of $0.24.
+    """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 10
     """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
     ERROR_REASON_MISSING_SCOPE: _ErrorReason.ValueType  # 11
@@ -58,6 +63,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND, 404. No route of the API has this path and method."""
     ERROR_REASON_PREVIEW_NOT_READY: _ErrorReason.ValueType  # 27
     """NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 28
+    """NOT_FOUND, 404. No webhook has this id in the caller's account."""
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """NOT_FOUND, 404. No delivery has this id in the caller's account."""
     ERROR_REASON_TARGET_NOT_OFFERED: _ErrorReason.ValueType  # 30
     """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 31
@@ -70,10 +79,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
     or began again.
     """
+    ERROR_REASON_RENDER_NOT_PAUSED: _ErrorReason.ValueType  # 36
+    """ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands."""
+    ERROR_REASON_RENDER_NOT_RETRYABLE: _ErrorReason.ValueType  # 37
+    """ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
     ERROR_REASON_WORKER_BUSY: _ErrorReason.ValueType  # 34
     """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
     ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 41
+    """RESOURCE_EXHAUSTED, 429. The account has used up a quota; metadata `quota` names it, google.rpc.RetryInfo says when there
+    may be room. Example: 1,000 renders of the account wait already.
+    """
+    ERROR_REASON_TARGET_OVERLOADED: _ErrorReason.ValueType  # 42
+    """RESOURCE_EXHAUSTED, 429. So much work waits for every target of the request that more is not taken on;
+    google.rpc.RetryInfo says when enough of it is expected to be done.
+    """
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 50
     """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 51
@@ -95,6 +116,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The video could not be stored."""
     ERROR_REASON_CHECKPOINT_REFUSED: _ErrorReason.ValueType  # 65
     """A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
+    ERROR_REASON_RUN_TIME_EXCEEDED: _ErrorReason.ValueType  # 66
+    """The render ran longer than its version ever may."""
+    ERROR_REASON_WORKER_STOPPING: _ErrorReason.ValueType  # 67
+    """The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error of the public contract carries a google.rpc.ErrorInfo whose `domain` is "forge" and whose
@@ -118,6 +143,11 @@ protobuf. Example: a body of "{".
 """
 ERROR_REASON_BODY_TOO_LARGE: ErrorReason.ValueType  # 4
 """RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB."""
+ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 5
+"""INVALID_ARGUMENT, 400. No target the request may run on is expected to cost at most `max_cost_usd`; metadata
+`estimated_cost_usd` says what it would take. In a render's own `error`: it was stopped when its device time had cost
+that much. Example: max_cost_usd 0.01 for a render of $0.24.
+"""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
 """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
 ERROR_REASON_MISSING_SCOPE: ErrorReason.ValueType  # 11
@@ -138,6 +168,10 @@ ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 26
 """NOT_FOUND, 404. No route of the API has this path and method."""
 ERROR_REASON_PREVIEW_NOT_READY: ErrorReason.ValueType  # 27
 """NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 28
+"""NOT_FOUND, 404. No webhook has this id in the caller's account."""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 29
+"""NOT_FOUND, 404. No delivery has this id in the caller's account."""
 ERROR_REASON_TARGET_NOT_OFFERED: ErrorReason.ValueType  # 30
 """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 31
@@ -150,10 +184,22 @@ ERROR_REASON_VIDEO_CUT_OFF: ErrorReason.ValueType  # 35
 """ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
 or began again.
 """
+ERROR_REASON_RENDER_NOT_PAUSED: ErrorReason.ValueType  # 36
+"""ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands."""
+ERROR_REASON_RENDER_NOT_RETRYABLE: ErrorReason.ValueType  # 37
+"""ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
 ERROR_REASON_WORKER_BUSY: ErrorReason.ValueType  # 34
 """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
 ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 41
+"""RESOURCE_EXHAUSTED, 429. The account has used up a quota; metadata `quota` names it, google.rpc.RetryInfo says when there
+may be room. Example: 1,000 renders of the account wait already.
+"""
+ERROR_REASON_TARGET_OVERLOADED: ErrorReason.ValueType  # 42
+"""RESOURCE_EXHAUSTED, 429. So much work waits for every target of the request that more is not taken on;
+google.rpc.RetryInfo says when enough of it is expected to be done.
+"""
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 50
 """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 51
@@ -175,4 +221,8 @@ ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 64
 """The video could not be stored."""
 ERROR_REASON_CHECKPOINT_REFUSED: ErrorReason.ValueType  # 65
 """A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
+ERROR_REASON_RUN_TIME_EXCEEDED: ErrorReason.ValueType  # 66
+"""The render ran longer than its version ever may."""
+ERROR_REASON_WORKER_STOPPING: ErrorReason.ValueType  # 67
+"""The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

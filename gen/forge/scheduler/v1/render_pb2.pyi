@@ -69,9 +69,19 @@ class Render(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
     EVENTS_URL_FIELD_NUMBER: _builtins.int
     PREVIEW_URL_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    PREFER_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    PAUSE_AFTER_STEP_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    BRANCH_OF_FIELD_NUMBER: _builtins.int
+    GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier; made by the server."""
     slug: _builtins.str
@@ -79,7 +89,7 @@ class Render(_message.Message):
     model_version: _builtins.str
     """Version."""
     status: _builtins.str
-    """One of: queued, running, canceling, succeeded, failed, canceled, expired. The last four are final."""
+    """One of: queued, running, paused, canceling, succeeded, failed, canceled, expired. The last four are final."""
     phase: _builtins.str
     """What is being done: queued, starting, encoding, denoising, decoding, muxing, storing or done."""
     attempt: _builtins.int
@@ -104,6 +114,22 @@ class Render(_message.Message):
     """Path of the event stream."""
     preview_url: _builtins.str
     """Path of the newest preview, a small picture of what is there by now; empty before the first."""
+    explanation: _builtins.str
+    """Why it waits, or why it runs where it does, in words; empty once it has ended."""
+    priority: _builtins.str
+    """One of: low, normal, high. Among the renders of an account, those of a higher priority go first."""
+    prefer: _builtins.str
+    """What is preferred where there is a choice of targets: cheapest or fastest."""
+    max_cost_usd: _builtins.float
+    """Most it may cost, in US dollars; absent without a limit."""
+    pause_after_step: _builtins.int
+    """Denoising step after which it pauses; 0 for none."""
+    retry_of: _builtins.str
+    """The render this one tries again; empty for none."""
+    branch_of: _builtins.str
+    """The paused render this one was branched from; empty for none."""
+    gpu_seconds: _builtins.float
+    """Device time it has held so far, over all attempts."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """How far it is; the same as in the newest event."""
@@ -147,8 +173,16 @@ class Render(_message.Message):
         """When it is given up if it has not started; absent when it may wait for ever."""
 
     @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it is stopped if it has not ended; absent without a deadline."""
+
+    @_builtins.property
     def peak_memory(self) -> _containers.MessageMap[_builtins.str, Global___PhaseMemory]:
         """The most memory each phase had in use, by name of the phase; empty until the render has succeeded."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenderAttempt]:
+        """Its attempts so far, the first one first, the one that runs included."""
 
     def __init__(
         self,
@@ -175,16 +209,28 @@ class Render(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
         events_url: _builtins.str = ...,
         preview_url: _builtins.str = ...,
         peak_memory: _abc.Mapping[_builtins.str, Global___PhaseMemory] | None = ...,
+        explanation: _builtins.str = ...,
+        priority: _builtins.str = ...,
+        prefer: _builtins.str = ...,
+        max_cost_usd: _builtins.float | None = ...,
+        pause_after_step: _builtins.int = ...,
+        retry_of: _builtins.str = ...,
+        branch_of: _builtins.str = ...,
+        gpu_seconds: _builtins.float = ...,
+        attempts: _abc.Iterable[Global___RenderAttempt] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "max_cost_usd", b"max_cost_usd", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "id", b"id", "last_seq", b"last_seq", "mode", b"mode", "model_version", b"model_version", "output", b"output", "peak_memory", b"peak_memory", "phase", b"phase", "preview_url", b"preview_url", "progress", b"progress", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "attempts", b"attempts", "branch_of", b"branch_of", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "explanation", b"explanation", "gpu_seconds", b"gpu_seconds", "id", b"id", "last_seq", b"last_seq", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model_version", b"model_version", "output", b"output", "pause_after_step", b"pause_after_step", "peak_memory", b"peak_memory", "phase", b"phase", "prefer", b"prefer", "preview_url", b"preview_url", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_cost_usd: _TypeAlias = _typing.Literal["estimated_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_cost_usd: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__was_cold_start: _TypeAlias = _typing.Literal["was_cold_start"]  # noqa: Y015
@@ -192,11 +238,75 @@ class Render(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_cost_usd) -> _WhichOneofReturnType__estimated_cost_usd | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__was_cold_start) -> _WhichOneofReturnType__was_cold_start | None: ...
 
 Global___Render: _TypeAlias = Render  # noqa: Y015
+
+@_typing.final
+class RenderAttempt(_message.Message):
+    """One try at a render by one runtime."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RESUMED_STEPS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Which try: 1, 2, 3, …"""
+    epoch: _builtins.int
+    """Fencing number of the try; only grows."""
+    gpu_seconds: _builtins.float
+    """Device time it held."""
+    outcome: _builtins.str
+    """One of: running, succeeded, failed, canceled, paused, lost (its worker went away), released (it was taken off its
+    runtime on purpose, which does not count against the render).
+    """
+    message: _builtins.str
+    """What happened, for people."""
+    resumed_steps: _builtins.int
+    """Denoising steps that a checkpoint of an earlier try had brought."""
+    @_builtins.property
+    def target(self) -> _target_pb2.Target:
+        """Where it ran."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent while it runs."""
+
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        target: _target_pb2.Target | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        gpu_seconds: _builtins.float = ...,
+        outcome: _builtins.str = ...,
+        message: _builtins.str = ...,
+        resumed_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "ended_at", b"ended_at", "epoch", b"epoch", "gpu_seconds", b"gpu_seconds", "message", b"message", "outcome", b"outcome", "resumed_steps", b"resumed_steps", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderAttempt: _TypeAlias = RenderAttempt  # noqa: Y015
 
 @_typing.final
 class PhaseMemory(_message.Message):

@@ -189,6 +189,84 @@ class CancelRenderRequest(_message.Message):
 Global___CancelRenderRequest: _TypeAlias = CancelRenderRequest  # noqa: Y015
 
 @_typing.final
+class RetryRenderRequest(_message.Message):
+    """Which render to try again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRenderRequest: _TypeAlias = RetryRenderRequest  # noqa: Y015
+
+@_typing.final
+class ContinueRenderRequest(_message.Message):
+    """Which render to go on with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    PAUSE_AFTER_STEP_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    pause_after_step: _builtins.int
+    """Step after which it pauses again; 0 to render to the end."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        pause_after_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pause_after_step", b"pause_after_step", "render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContinueRenderRequest: _TypeAlias = ContinueRenderRequest  # noqa: Y015
+
+@_typing.final
+class BranchRenderRequest(_message.Message):
+    """Where to go from a paused render."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the paused render."""
+    @_builtins.property
+    def input(self) -> _struct_pb2.Struct:
+        """The inputs that change, and optionally `request_id`, `priority`, `prefer`, `max_cost_usd`, `deadline` and
+        `pause_after_step` as in an inference body.
+        """
+
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        input: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BranchRenderRequest: _TypeAlias = BranchRenderRequest  # noqa: Y015
+
+@_typing.final
 class WatchRenderRequest(_message.Message):
     """What to watch."""
 

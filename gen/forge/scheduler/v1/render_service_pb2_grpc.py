@@ -31,10 +31,17 @@ class RenderServiceStub:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `model_version`, and optionally
+    `gpu_type` and `region`: the target to run on;
+    `request_id`: an idempotency key, kept for 24 hours;
+    `priority`: low, normal (the default) or high, among the account's own renders;
+    `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
+    `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+    `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
+    `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
     `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
-    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
-    lists everything that is wrong with it at once.
+    parts of the model waiting elsewhere; fail ends it.
+    The body is checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
     """
 
     def __init__(self, channel):
@@ -68,6 +75,21 @@ class RenderServiceStub:
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.CancelRenderRequest.SerializeToString,
                 response_deserializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
                 _registered_method=True)
+        self.RetryRender = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/RetryRender',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.RetryRenderRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+                _registered_method=True)
+        self.ContinueRender = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/ContinueRender',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.ContinueRenderRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+                _registered_method=True)
+        self.BranchRender = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/BranchRender',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.BranchRenderRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+                _registered_method=True)
         self.WatchRender = channel.unary_stream(
                 '/forge.scheduler.v1.RenderService/WatchRender',
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.WatchRenderRequest.SerializeToString,
@@ -89,16 +111,23 @@ class RenderServiceServicer:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `model_version`, and optionally
+    `gpu_type` and `region`: the target to run on;
+    `request_id`: an idempotency key, kept for 24 hours;
+    `priority`: low, normal (the default) or high, among the account's own renders;
+    `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
+    `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+    `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
+    `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
     `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
-    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
-    lists everything that is wrong with it at once.
+    parts of the model waiting elsewhere; fail ends it.
+    The body is checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
     """
 
     def Infer(self, request, context):
-        """Renders and waits. Answers when the render has ended, or as it stands when `wait_seconds` are over; a render outlasts
-        the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, UNKNOWN_TARGET,
-        TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT.
+        """Renders and waits. Answers when the render has ended or is paused, or as it stands when `wait_seconds` are over; a
+        render outlasts the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT,
+        UNKNOWN_TARGET, TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT, COST_LIMIT_EXCEEDED, QUOTA_EXCEEDED, TARGET_OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,8 +155,34 @@ class RenderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRender(self, request, context):
-        """Stops a render: a queued one at once, a running one within a step. A render that has ended stays as it is.
+        """Stops a render: a queued or paused one at once, a running one within a step. A render that has ended stays as it is.
         RENDER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryRender(self, request, context):
+        """Tries a render again that failed, expired or was canceled: a new render with the same inputs and seed, which goes on from
+        the newest checkpoint where there is one. Asking again gives the same new render. Without a deadline of its own.
+        RENDER_NOT_FOUND, RENDER_NOT_RETRYABLE, QUOTA_EXCEEDED, TARGET_OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ContinueRender(self, request, context):
+        """Lets a paused render go on from where it paused; one that goes on already stays as it is. RENDER_NOT_FOUND,
+        RENDER_NOT_PAUSED, INVALID_INPUT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BranchRender(self, request, context):
+        """Goes on from a paused render in another direction: a new render from the same step with some inputs changed, for
+        example the prompt. The paused one stays as it is. RENDER_NOT_FOUND, RENDER_NOT_PAUSED, INVALID_INPUT when an input
+        cannot change any more, IDEMPOTENCY_CONFLICT, QUOTA_EXCEEDED, TARGET_OVERLOADED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +242,21 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.CancelRenderRequest.FromString,
                     response_serializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.SerializeToString,
             ),
+            'RetryRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryRender,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.RetryRenderRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.SerializeToString,
+            ),
+            'ContinueRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.ContinueRender,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.ContinueRenderRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.SerializeToString,
+            ),
+            'BranchRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.BranchRender,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.BranchRenderRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__pb2.Render.SerializeToString,
+            ),
             'WatchRender': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRender,
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.WatchRenderRequest.FromString,
@@ -214,10 +284,17 @@ class RenderService:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
+    `model_version`, and optionally
+    `gpu_type` and `region`: the target to run on;
+    `request_id`: an idempotency key, kept for 24 hours;
+    `priority`: low, normal (the default) or high, among the account's own renders;
+    `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
+    `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+    `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
+    `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
     `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
-    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
-    lists everything that is wrong with it at once.
+    parts of the model waiting elsewhere; fail ends it.
+    The body is checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
     """
 
     @staticmethod
@@ -344,6 +421,87 @@ class RenderService:
             target,
             '/forge.scheduler.v1.RenderService/CancelRender',
             forge_dot_scheduler_dot_v1_dot_render__service__pb2.CancelRenderRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/RetryRender',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.RetryRenderRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ContinueRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/ContinueRender',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.ContinueRenderRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BranchRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/BranchRender',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.BranchRenderRequest.SerializeToString,
             forge_dot_scheduler_dot_v1_dot_render__pb2.Render.FromString,
             options,
             channel_credentials,

@@ -18,17 +18,24 @@ class RenderServiceStub:
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
-    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
-    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
-    lists everything that is wrong with it at once.
+    `model_version`, and optionally
+      `gpu_type` and `region`: the target to run on;
+      `request_id`: an idempotency key, kept for 24 hours;
+      `priority`: low, normal (the default) or high, among the account's own renders;
+      `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
+      `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+      `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
+      `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
+      `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+      parts of the model waiting elsewhere; fail ends it.
+    The body is checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Infer: _aio.UnaryUnaryMultiCallable[_render_service_pb2.InferRequest, _render_pb2.Render]
-    """Renders and waits. Answers when the render has ended, or as it stands when `wait_seconds` are over; a render outlasts
-    the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, UNKNOWN_TARGET,
-    TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT.
+    """Renders and waits. Answers when the render has ended or is paused, or as it stands when `wait_seconds` are over; a
+    render outlasts the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT,
+    UNKNOWN_TARGET, TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT, COST_LIMIT_EXCEEDED, QUOTA_EXCEEDED, TARGET_OVERLOADED.
     """
     CreateRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CreateRenderRequest, _render_pb2.Render]
     """Accepts a render and returns at once. The errors of Infer."""
@@ -37,8 +44,22 @@ class RenderServiceStub:
     ListRenders: _aio.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]
     """Lists the account's renders, newest first."""
     CancelRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_pb2.Render]
-    """Stops a render: a queued one at once, a running one within a step. A render that has ended stays as it is.
+    """Stops a render: a queued or paused one at once, a running one within a step. A render that has ended stays as it is.
     RENDER_NOT_FOUND.
+    """
+    RetryRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.RetryRenderRequest, _render_pb2.Render]
+    """Tries a render again that failed, expired or was canceled: a new render with the same inputs and seed, which goes on from
+    the newest checkpoint where there is one. Asking again gives the same new render. Without a deadline of its own.
+    RENDER_NOT_FOUND, RENDER_NOT_RETRYABLE, QUOTA_EXCEEDED, TARGET_OVERLOADED.
+    """
+    ContinueRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.ContinueRenderRequest, _render_pb2.Render]
+    """Lets a paused render go on from where it paused; one that goes on already stays as it is. RENDER_NOT_FOUND,
+    RENDER_NOT_PAUSED, INVALID_INPUT.
+    """
+    BranchRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.BranchRenderRequest, _render_pb2.Render]
+    """Goes on from a paused render in another direction: a new render from the same step with some inputs changed, for
+    example the prompt. The paused one stays as it is. RENDER_NOT_FOUND, RENDER_NOT_PAUSED, INVALID_INPUT when an input
+    cannot change any more, IDEMPOTENCY_CONFLICT, QUOTA_EXCEEDED, TARGET_OVERLOADED.
     """
     WatchRender: _aio.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_pb2.RenderEvent]
     """Streams the render's events: first those after `after_seq`, then new ones as they happen. Ends after the last event
@@ -59,10 +80,17 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Renders of the caller's account.
 
     An inference body is one flat object: the version's own inputs, as its input schema describes them, beside `model`,
-    `model_version`, and optionally `gpu_type` and `region` to pin the target, `request_id` as idempotency key, and
-    `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
-    parts of the model waiting elsewhere; fail ends it. The body is checked before the render is accepted; INVALID_INPUT
-    lists everything that is wrong with it at once.
+    `model_version`, and optionally
+      `gpu_type` and `region`: the target to run on;
+      `request_id`: an idempotency key, kept for 24 hours;
+      `priority`: low, normal (the default) or high, among the account's own renders;
+      `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
+      `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+      `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
+      `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
+      `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
+      parts of the model waiting elsewhere; fail ends it.
+    The body is checked before the render is accepted; INVALID_INPUT lists everything that is wrong with it at once.
     """
 
     @_abc_1.abstractmethod
@@ -71,9 +99,9 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.InferRequest,
         context: _aio.ServicerContext[_render_service_pb2.InferRequest, _abc.Awaitable[_render_pb2.Render]],
     ) -> _abc.Awaitable[_render_pb2.Render]:
-        """Renders and waits. Answers when the render has ended, or as it stands when `wait_seconds` are over; a render outlasts
-        the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, UNKNOWN_TARGET,
-        TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT.
+        """Renders and waits. Answers when the render has ended or is paused, or as it stands when `wait_seconds` are over; a
+        render outlasts the call, also when the client goes away. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT,
+        UNKNOWN_TARGET, TARGET_NOT_OFFERED, IDEMPOTENCY_CONFLICT, COST_LIMIT_EXCEEDED, QUOTA_EXCEEDED, TARGET_OVERLOADED.
         """
 
     @_abc_1.abstractmethod
@@ -106,8 +134,40 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.CancelRenderRequest,
         context: _aio.ServicerContext[_render_service_pb2.CancelRenderRequest, _abc.Awaitable[_render_pb2.Render]],
     ) -> _abc.Awaitable[_render_pb2.Render]:
-        """Stops a render: a queued one at once, a running one within a step. A render that has ended stays as it is.
+        """Stops a render: a queued or paused one at once, a running one within a step. A render that has ended stays as it is.
         RENDER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryRender(
+        self,
+        request: _render_service_pb2.RetryRenderRequest,
+        context: _aio.ServicerContext[_render_service_pb2.RetryRenderRequest, _abc.Awaitable[_render_pb2.Render]],
+    ) -> _abc.Awaitable[_render_pb2.Render]:
+        """Tries a render again that failed, expired or was canceled: a new render with the same inputs and seed, which goes on from
+        the newest checkpoint where there is one. Asking again gives the same new render. Without a deadline of its own.
+        RENDER_NOT_FOUND, RENDER_NOT_RETRYABLE, QUOTA_EXCEEDED, TARGET_OVERLOADED.
+        """
+
+    @_abc_1.abstractmethod
+    def ContinueRender(
+        self,
+        request: _render_service_pb2.ContinueRenderRequest,
+        context: _aio.ServicerContext[_render_service_pb2.ContinueRenderRequest, _abc.Awaitable[_render_pb2.Render]],
+    ) -> _abc.Awaitable[_render_pb2.Render]:
+        """Lets a paused render go on from where it paused; one that goes on already stays as it is. RENDER_NOT_FOUND,
+        RENDER_NOT_PAUSED, INVALID_INPUT.
+        """
+
+    @_abc_1.abstractmethod
+    def BranchRender(
+        self,
+        request: _render_service_pb2.BranchRenderRequest,
+        context: _aio.ServicerContext[_render_service_pb2.BranchRenderRequest, _abc.Awaitable[_render_pb2.Render]],
+    ) -> _abc.Awaitable[_render_pb2.Render]:
+        """Goes on from a paused render in another direction: a new render from the same step with some inputs changed, for
+        example the prompt. The paused one stays as it is. RENDER_NOT_FOUND, RENDER_NOT_PAUSED, INVALID_INPUT when an input
+        cannot change any more, IDEMPOTENCY_CONFLICT, QUOTA_EXCEEDED, TARGET_OVERLOADED.
         """
 
     @_abc_1.abstractmethod

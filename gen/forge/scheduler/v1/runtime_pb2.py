@@ -22,17 +22,20 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n forge/scheduler/v1/runtime.proto\x12\x12\x66orge.scheduler.v1\"\x93\x02\n\x07Runtime\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08gpu_type\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x0c\n\x04\x62usy\x18\x08 \x01(\x08\x12\x11\n\tkeep_warm\x18\t \x01(\x08\x12\x13\n\x0bstart_phase\x18\n \x01(\t\x12\x17\n\nstartup_ms\x18\x0b \x01(\x05H\x00\x88\x01\x01\x12!\n\x14idle_release_seconds\x18\x0c \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_startup_msB\x17\n\x15_idle_release_seconds\"\xb4\x01\n\x0eTargetCapacity\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x13\n\x0btotal_slots\x18\x04 \x01(\x05\x12\x12\n\nfree_slots\x18\x05 \x01(\x05\x12\x15\n\ridle_runtimes\x18\x06 \x01(\x05\x12\x15\n\rbusy_runtimes\x18\x07 \x01(\x05\x12\x16\n\x0equeued_renders\x18\x08 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n forge/scheduler/v1/runtime.proto\x12\x12\x66orge.scheduler.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x04\n\x07Runtime\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08gpu_type\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x11\n\tsimulated\x18\x06 \x01(\x08\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x0c\n\x04\x62usy\x18\x08 \x01(\x08\x12\x11\n\tkeep_warm\x18\t \x01(\x08\x12\x13\n\x0bstart_phase\x18\n \x01(\t\x12\x17\n\nstartup_ms\x18\x0b \x01(\x05H\x00\x88\x01\x01\x12!\n\x14idle_release_seconds\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x15\n\rstart_message\x18\r \x01(\t\x12\x1d\n\x10start_done_bytes\x18\x0e \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11start_total_bytes\x18\x0f \x01(\x01H\x03\x88\x01\x01\x12.\n\ncreated_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x15\x63ost_per_gpu_hour_usd\x18\x11 \x01(\x01H\x04\x88\x01\x01\x12\x1c\n\x0f\x63ost_so_far_usd\x18\x12 \x01(\x01H\x05\x88\x01\x01\x42\r\n\x0b_startup_msB\x17\n\x15_idle_release_secondsB\x13\n\x11_start_done_bytesB\x14\n\x12_start_total_bytesB\x18\n\x16_cost_per_gpu_hour_usdB\x12\n\x10_cost_so_far_usd\"\x88\x02\n\x0eTargetCapacity\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x13\n\x0btotal_slots\x18\x04 \x01(\x05\x12\x12\n\nfree_slots\x18\x05 \x01(\x05\x12\x15\n\ridle_runtimes\x18\x06 \x01(\x05\x12\x15\n\rbusy_runtimes\x18\x07 \x01(\x05\x12\x16\n\x0equeued_renders\x18\x08 \x01(\x05\x12\x1a\n\x12queued_gpu_seconds\x18\t \x01(\x01\x12\x36\n\ropen_circuits\x18\n \x03(\x0b\x32\x1f.forge.scheduler.v1.OpenCircuit\"h\n\x0bOpenCircuit\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.scheduler.v1.runtime_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNTIME']._serialized_start=57
-  _globals['_RUNTIME']._serialized_end=332
-  _globals['_TARGETCAPACITY']._serialized_start=335
-  _globals['_TARGETCAPACITY']._serialized_end=515
+  _globals['_RUNTIME']._serialized_start=90
+  _globals['_RUNTIME']._serialized_end=654
+  _globals['_TARGETCAPACITY']._serialized_start=657
+  _globals['_TARGETCAPACITY']._serialized_end=921
+  _globals['_OPENCIRCUIT']._serialized_start=923
+  _globals['_OPENCIRCUIT']._serialized_end=1027
 # @@protoc_insertion_point(module_scope)

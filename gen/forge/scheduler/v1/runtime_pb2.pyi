@@ -3,8 +3,11 @@
 isort:skip_file
 Versions loaded on devices."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -34,6 +37,12 @@ class Runtime(_message.Message):
     START_PHASE_FIELD_NUMBER: _builtins.int
     STARTUP_MS_FIELD_NUMBER: _builtins.int
     IDLE_RELEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    START_MESSAGE_FIELD_NUMBER: _builtins.int
+    START_DONE_BYTES_FIELD_NUMBER: _builtins.int
+    START_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    COST_PER_GPU_HOUR_USD_FIELD_NUMBER: _builtins.int
+    COST_SO_FAR_USD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier; made by the server."""
     slug: _builtins.str
@@ -58,6 +67,20 @@ class Runtime(_message.Message):
     """How long its start took; absent until it is warm."""
     idle_release_seconds: _builtins.float
     """Seconds until it frees its slot if nothing comes; absent when busy, not warm, or kept warm."""
+    start_message: _builtins.str
+    """What its start is doing, for people; empty once it is warm."""
+    start_done_bytes: _builtins.float
+    """Bytes of weights its start has loaded; absent when unknown."""
+    start_total_bytes: _builtins.float
+    """Bytes of weights in all; absent when unknown."""
+    cost_per_gpu_hour_usd: _builtins.float
+    """What its device costs, busy or not, for each hour it is held; absent where no price is known."""
+    cost_so_far_usd: _builtins.float
+    """What it has cost since it began to start; absent where no price is known."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began to start."""
+
     def __init__(
         self,
         *,
@@ -73,17 +96,39 @@ class Runtime(_message.Message):
         start_phase: _builtins.str = ...,
         startup_ms: _builtins.int | None = ...,
         idle_release_seconds: _builtins.float | None = ...,
+        start_message: _builtins.str = ...,
+        start_done_bytes: _builtins.float | None = ...,
+        start_total_bytes: _builtins.float | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        cost_per_gpu_hour_usd: _builtins.float | None = ...,
+        cost_so_far_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds", "_startup_ms", b"_startup_ms", "idle_release_seconds", b"idle_release_seconds", "startup_ms", b"startup_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_per_gpu_hour_usd", b"_cost_per_gpu_hour_usd", "_cost_so_far_usd", b"_cost_so_far_usd", "_idle_release_seconds", b"_idle_release_seconds", "_start_done_bytes", b"_start_done_bytes", "_start_total_bytes", b"_start_total_bytes", "_startup_ms", b"_startup_ms", "cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "cost_so_far_usd", b"cost_so_far_usd", "created_at", b"created_at", "idle_release_seconds", b"idle_release_seconds", "start_done_bytes", b"start_done_bytes", "start_total_bytes", b"start_total_bytes", "startup_ms", b"startup_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds", "_startup_ms", b"_startup_ms", "busy", b"busy", "gpu_type", b"gpu_type", "id", b"id", "idle_release_seconds", b"idle_release_seconds", "keep_warm", b"keep_warm", "region", b"region", "simulated", b"simulated", "slug", b"slug", "start_phase", b"start_phase", "startup_ms", b"startup_ms", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_gpu_hour_usd", b"_cost_per_gpu_hour_usd", "_cost_so_far_usd", b"_cost_so_far_usd", "_idle_release_seconds", b"_idle_release_seconds", "_start_done_bytes", b"_start_done_bytes", "_start_total_bytes", b"_start_total_bytes", "_startup_ms", b"_startup_ms", "busy", b"busy", "cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "cost_so_far_usd", b"cost_so_far_usd", "created_at", b"created_at", "gpu_type", b"gpu_type", "id", b"id", "idle_release_seconds", b"idle_release_seconds", "keep_warm", b"keep_warm", "region", b"region", "simulated", b"simulated", "slug", b"slug", "start_done_bytes", b"start_done_bytes", "start_message", b"start_message", "start_phase", b"start_phase", "start_total_bytes", b"start_total_bytes", "startup_ms", b"startup_ms", "status", b"status", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost_per_gpu_hour_usd: _TypeAlias = _typing.Literal["cost_per_gpu_hour_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_per_gpu_hour_usd: _TypeAlias = _typing.Literal["_cost_per_gpu_hour_usd", b"_cost_per_gpu_hour_usd"]  # noqa: Y015
+    _WhichOneofReturnType__cost_so_far_usd: _TypeAlias = _typing.Literal["cost_so_far_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_so_far_usd: _TypeAlias = _typing.Literal["_cost_so_far_usd", b"_cost_so_far_usd"]  # noqa: Y015
     _WhichOneofReturnType__idle_release_seconds: _TypeAlias = _typing.Literal["idle_release_seconds"]  # noqa: Y015
     _WhichOneofArgType__idle_release_seconds: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__start_done_bytes: _TypeAlias = _typing.Literal["start_done_bytes"]  # noqa: Y015
+    _WhichOneofArgType__start_done_bytes: _TypeAlias = _typing.Literal["_start_done_bytes", b"_start_done_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__start_total_bytes: _TypeAlias = _typing.Literal["start_total_bytes"]  # noqa: Y015
+    _WhichOneofArgType__start_total_bytes: _TypeAlias = _typing.Literal["_start_total_bytes", b"_start_total_bytes"]  # noqa: Y015
     _WhichOneofReturnType__startup_ms: _TypeAlias = _typing.Literal["startup_ms"]  # noqa: Y015
     _WhichOneofArgType__startup_ms: _TypeAlias = _typing.Literal["_startup_ms", b"_startup_ms"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_per_gpu_hour_usd) -> _WhichOneofReturnType__cost_per_gpu_hour_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_so_far_usd) -> _WhichOneofReturnType__cost_so_far_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_release_seconds) -> _WhichOneofReturnType__idle_release_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_done_bytes) -> _WhichOneofReturnType__start_done_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start_total_bytes) -> _WhichOneofReturnType__start_total_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__startup_ms) -> _WhichOneofReturnType__startup_ms | None: ...
 
@@ -103,6 +148,8 @@ class TargetCapacity(_message.Message):
     IDLE_RUNTIMES_FIELD_NUMBER: _builtins.int
     BUSY_RUNTIMES_FIELD_NUMBER: _builtins.int
     QUEUED_RENDERS_FIELD_NUMBER: _builtins.int
+    QUEUED_GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    OPEN_CIRCUITS_FIELD_NUMBER: _builtins.int
     gpu_type: _builtins.str
     """Device."""
     region: _builtins.str
@@ -119,6 +166,12 @@ class TargetCapacity(_message.Message):
     """Runtimes that run a render."""
     queued_renders: _builtins.int
     """Queued renders pinned to this target."""
+    queued_gpu_seconds: _builtins.float
+    """Device time that the queued renders which can only run here are expected to take."""
+    @_builtins.property
+    def open_circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenCircuit]:
+        """Versions that get no new work here for a while because their renders kept losing workers."""
+
     def __init__(
         self,
         *,
@@ -130,11 +183,49 @@ class TargetCapacity(_message.Message):
         idle_runtimes: _builtins.int = ...,
         busy_runtimes: _builtins.int = ...,
         queued_renders: _builtins.int = ...,
+        queued_gpu_seconds: _builtins.float = ...,
+        open_circuits: _abc.Iterable[Global___OpenCircuit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_runtimes", b"busy_runtimes", "free_slots", b"free_slots", "gpu_type", b"gpu_type", "idle_runtimes", b"idle_runtimes", "queued_renders", b"queued_renders", "region", b"region", "simulated", b"simulated", "total_slots", b"total_slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_runtimes", b"busy_runtimes", "free_slots", b"free_slots", "gpu_type", b"gpu_type", "idle_runtimes", b"idle_runtimes", "open_circuits", b"open_circuits", "queued_gpu_seconds", b"queued_gpu_seconds", "queued_renders", b"queued_renders", "region", b"region", "simulated", b"simulated", "total_slots", b"total_slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TargetCapacity: _TypeAlias = TargetCapacity  # noqa: Y015
+
+@_typing.final
+class OpenCircuit(_message.Message):
+    """A version that a target is spared from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Model."""
+    version: _builtins.str
+    """Version."""
+    message: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When one render is let through to see whether it goes well again."""
+
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        version: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "slug", b"slug", "until", b"until", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenCircuit: _TypeAlias = OpenCircuit  # noqa: Y015

@@ -27,7 +27,7 @@ from forge.scheduler.v1 import runtime_pb2 as forge_dot_scheduler_dot_v1_dot_run
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forge/scheduler/v1/runtime_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a forge/scheduler/v1/runtime.proto\x1a\x1cgoogle/api/annotations.proto\"7\n\x16GetFamilyStatusRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"l\n\x0c\x46\x61milyStatus\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12-\n\x08runtimes\x18\x04 \x03(\x0b\x32\x1b.forge.scheduler.v1.Runtime\"q\n\x13StartRuntimeRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x19\n\x11run_until_stopped\x18\x05 \x01(\x08\"\xa9\x01\n\x14StartRuntimeResponse\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x11\n\tsimulated\x18\x05 \x01(\x08\x12\x12\n\nstartup_ms\x18\x06 \x01(\x05\x12\x16\n\x0ewas_cold_start\x18\x07 \x01(\x08\x12\x11\n\tkeep_warm\x18\x08 \x01(\x08\"U\n\x12StopRuntimeRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"N\n\x13StopRuntimeResponse\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10stopped_runtimes\x18\x03 \x01(\x05\"\x14\n\x12GetCapacityRequest\"J\n\x13GetCapacityResponse\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\".forge.scheduler.v1.TargetCapacity2\xd8\x04\n\x0eRuntimeService\x12\x91\x01\n\x0fGetFamilyStatus\x12*.forge.scheduler.v1.GetFamilyStatusRequest\x1a .forge.scheduler.v1.FamilyStatus\"0\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\"\x12 /v1/model-families/{slug}/status\x12\x9a\x01\n\x0cStartRuntime\x12\'.forge.scheduler.v1.StartRuntimeRequest\x1a(.forge.scheduler.v1.StartRuntimeResponse\"7\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02$\"\x1f/v1/model-families/{slug}/start:\x01*\x12\x96\x01\n\x0bStopRuntime\x12&.forge.scheduler.v1.StopRuntimeRequest\x1a\'.forge.scheduler.v1.StopRuntimeResponse\"6\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02#\"\x1e/v1/model-families/{slug}/stop:\x01*\x12|\n\x0bGetCapacity\x12&.forge.scheduler.v1.GetCapacityRequest\x1a\'.forge.scheduler.v1.GetCapacityResponse\"\x1c\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/capacityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forge/scheduler/v1/runtime_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a forge/scheduler/v1/runtime.proto\x1a\x1cgoogle/api/annotations.proto\"7\n\x16GetFamilyStatusRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"3\n\x12WatchFamilyRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"l\n\x0c\x46\x61milyStatus\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12-\n\x08runtimes\x18\x04 \x03(\x0b\x32\x1b.forge.scheduler.v1.Runtime\"\xad\x01\n\x13StartRuntimeRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x19\n\x11run_until_stopped\x18\x05 \x01(\x08\x12!\n\x14idle_release_seconds\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x17\n\x15_idle_release_seconds\"\xa9\x01\n\x14StartRuntimeResponse\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x11\n\tsimulated\x18\x05 \x01(\x08\x12\x12\n\nstartup_ms\x18\x06 \x01(\x05\x12\x16\n\x0ewas_cold_start\x18\x07 \x01(\x08\x12\x11\n\tkeep_warm\x18\x08 \x01(\x08\"U\n\x12StopRuntimeRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"N\n\x13StopRuntimeResponse\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10stopped_runtimes\x18\x03 \x01(\x05\"\x14\n\x12GetCapacityRequest\"J\n\x13GetCapacityResponse\x12\x33\n\x07targets\x18\x01 \x03(\x0b\x32\".forge.scheduler.v1.TargetCapacity2\xe6\x05\n\x0eRuntimeService\x12\x91\x01\n\x0fGetFamilyStatus\x12*.forge.scheduler.v1.GetFamilyStatusRequest\x1a .forge.scheduler.v1.FamilyStatus\"0\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\"\x12 /v1/model-families/{slug}/status\x12\x8b\x01\n\x0bWatchFamily\x12&.forge.scheduler.v1.WatchFamilyRequest\x1a .forge.scheduler.v1.FamilyStatus\"0\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\"\x12 /v1/model-families/{slug}/events0\x01\x12\x9a\x01\n\x0cStartRuntime\x12\'.forge.scheduler.v1.StartRuntimeRequest\x1a(.forge.scheduler.v1.StartRuntimeResponse\"7\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02$\"\x1f/v1/model-families/{slug}/start:\x01*\x12\x96\x01\n\x0bStopRuntime\x12&.forge.scheduler.v1.StopRuntimeRequest\x1a\'.forge.scheduler.v1.StopRuntimeResponse\"6\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02#\"\x1e/v1/model-families/{slug}/stop:\x01*\x12|\n\x0bGetCapacity\x12&.forge.scheduler.v1.GetCapacityRequest\x1a\'.forge.scheduler.v1.GetCapacityResponse\"\x1c\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/capacityb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNTIMESERVICE'].methods_by_name['GetFamilyStatus']._loaded_options = None
   _globals['_RUNTIMESERVICE'].methods_by_name['GetFamilyStatus']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\"\022 /v1/model-families/{slug}/status'
+  _globals['_RUNTIMESERVICE'].methods_by_name['WatchFamily']._loaded_options = None
+  _globals['_RUNTIMESERVICE'].methods_by_name['WatchFamily']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\"\022 /v1/model-families/{slug}/events'
   _globals['_RUNTIMESERVICE'].methods_by_name['StartRuntime']._loaded_options = None
   _globals['_RUNTIMESERVICE'].methods_by_name['StartRuntime']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002$\"\037/v1/model-families/{slug}/start:\001*'
   _globals['_RUNTIMESERVICE'].methods_by_name['StopRuntime']._loaded_options = None
@@ -44,20 +46,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNTIMESERVICE'].methods_by_name['GetCapacity']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\016\022\014/v1/capacity'
   _globals['_GETFAMILYSTATUSREQUEST']._serialized_start=158
   _globals['_GETFAMILYSTATUSREQUEST']._serialized_end=213
-  _globals['_FAMILYSTATUS']._serialized_start=215
-  _globals['_FAMILYSTATUS']._serialized_end=323
-  _globals['_STARTRUNTIMEREQUEST']._serialized_start=325
-  _globals['_STARTRUNTIMEREQUEST']._serialized_end=438
-  _globals['_STARTRUNTIMERESPONSE']._serialized_start=441
-  _globals['_STARTRUNTIMERESPONSE']._serialized_end=610
-  _globals['_STOPRUNTIMEREQUEST']._serialized_start=612
-  _globals['_STOPRUNTIMEREQUEST']._serialized_end=697
-  _globals['_STOPRUNTIMERESPONSE']._serialized_start=699
-  _globals['_STOPRUNTIMERESPONSE']._serialized_end=777
-  _globals['_GETCAPACITYREQUEST']._serialized_start=779
-  _globals['_GETCAPACITYREQUEST']._serialized_end=799
-  _globals['_GETCAPACITYRESPONSE']._serialized_start=801
-  _globals['_GETCAPACITYRESPONSE']._serialized_end=875
-  _globals['_RUNTIMESERVICE']._serialized_start=878
-  _globals['_RUNTIMESERVICE']._serialized_end=1478
+  _globals['_WATCHFAMILYREQUEST']._serialized_start=215
+  _globals['_WATCHFAMILYREQUEST']._serialized_end=266
+  _globals['_FAMILYSTATUS']._serialized_start=268
+  _globals['_FAMILYSTATUS']._serialized_end=376
+  _globals['_STARTRUNTIMEREQUEST']._serialized_start=379
+  _globals['_STARTRUNTIMEREQUEST']._serialized_end=552
+  _globals['_STARTRUNTIMERESPONSE']._serialized_start=555
+  _globals['_STARTRUNTIMERESPONSE']._serialized_end=724
+  _globals['_STOPRUNTIMEREQUEST']._serialized_start=726
+  _globals['_STOPRUNTIMEREQUEST']._serialized_end=811
+  _globals['_STOPRUNTIMERESPONSE']._serialized_start=813
+  _globals['_STOPRUNTIMERESPONSE']._serialized_end=891
+  _globals['_GETCAPACITYREQUEST']._serialized_start=893
+  _globals['_GETCAPACITYREQUEST']._serialized_end=913
+  _globals['_GETCAPACITYRESPONSE']._serialized_start=915
+  _globals['_GETCAPACITYRESPONSE']._serialized_end=989
+  _globals['_RUNTIMESERVICE']._serialized_start=992
+  _globals['_RUNTIMESERVICE']._serialized_end=1734
 # @@protoc_insertion_point(module_scope)

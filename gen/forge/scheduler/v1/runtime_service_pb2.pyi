@@ -46,6 +46,32 @@ class GetFamilyStatusRequest(_message.Message):
 Global___GetFamilyStatusRequest: _TypeAlias = GetFamilyStatusRequest  # noqa: Y015
 
 @_typing.final
+class WatchFamilyRequest(_message.Message):
+    """Which version to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Slug of the model."""
+    version: _builtins.str
+    """Version; the model's default when empty."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slug", b"slug", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFamilyRequest: _TypeAlias = WatchFamilyRequest  # noqa: Y015
+
+@_typing.final
 class FamilyStatus(_message.Message):
     """How warm a version is."""
 
@@ -92,6 +118,7 @@ class StartRuntimeRequest(_message.Message):
     GPU_TYPE_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     RUN_UNTIL_STOPPED_FIELD_NUMBER: _builtins.int
+    IDLE_RELEASE_SECONDS_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Slug of the model."""
     version: _builtins.str
@@ -102,6 +129,10 @@ class StartRuntimeRequest(_message.Message):
     """Pin to this region; any when empty."""
     run_until_stopped: _builtins.bool
     """Keep the runtime warm until it is stopped."""
+    idle_release_seconds: _builtins.float
+    """How long the runtime stays warm without work, 1 to 86400; the installation's own when absent. Without effect on one that
+    runs until stopped.
+    """
     def __init__(
         self,
         *,
@@ -110,12 +141,15 @@ class StartRuntimeRequest(_message.Message):
         gpu_type: _builtins.str = ...,
         region: _builtins.str = ...,
         run_until_stopped: _builtins.bool = ...,
+        idle_release_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds", "idle_release_seconds", b"idle_release_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_type", b"gpu_type", "region", b"region", "run_until_stopped", b"run_until_stopped", "slug", b"slug", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds", "gpu_type", b"gpu_type", "idle_release_seconds", b"idle_release_seconds", "region", b"region", "run_until_stopped", b"run_until_stopped", "slug", b"slug", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__idle_release_seconds: _TypeAlias = _typing.Literal["idle_release_seconds"]  # noqa: Y015
+    _WhichOneofArgType__idle_release_seconds: _TypeAlias = _typing.Literal["_idle_release_seconds", b"_idle_release_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_release_seconds) -> _WhichOneofReturnType__idle_release_seconds | None: ...
 
 Global___StartRuntimeRequest: _TypeAlias = StartRuntimeRequest  # noqa: Y015
 

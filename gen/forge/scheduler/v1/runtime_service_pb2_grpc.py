@@ -40,6 +40,11 @@ class RuntimeServiceStub:
                 request_serializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.GetFamilyStatusRequest.SerializeToString,
                 response_deserializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.FromString,
                 _registered_method=True)
+        self.WatchFamily = channel.unary_stream(
+                '/forge.scheduler.v1.RuntimeService/WatchFamily',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.WatchFamilyRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.FromString,
+                _registered_method=True)
         self.StartRuntime = channel.unary_unary(
                 '/forge.scheduler.v1.RuntimeService/StartRuntime',
                 request_serializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.StartRuntimeRequest.SerializeToString,
@@ -63,6 +68,14 @@ class RuntimeServiceServicer:
 
     def GetFamilyStatus(self, request, context):
         """Says whether a version is cold, starting or warm, and where. MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFamily(self, request, context):
+        """Streams how warm a version is: at once, at every change of one of its runtimes, phases of starts included, and at
+        least every 15 seconds. Ends when the caller leaves. MODEL_NOT_FOUND, VERSION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +110,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
             'GetFamilyStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFamilyStatus,
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.GetFamilyStatusRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.SerializeToString,
+            ),
+            'WatchFamily': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFamily,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.WatchFamilyRequest.FromString,
                     response_serializer=forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.SerializeToString,
             ),
             'StartRuntime': grpc.unary_unary_rpc_method_handler(
@@ -142,6 +160,33 @@ class RuntimeService:
             target,
             '/forge.scheduler.v1.RuntimeService/GetFamilyStatus',
             forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.GetFamilyStatusRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFamily(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forge.scheduler.v1.RuntimeService/WatchFamily',
+            forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.WatchFamilyRequest.SerializeToString,
             forge_dot_scheduler_dot_v1_dot_runtime__service__pb2.FamilyStatus.FromString,
             options,
             channel_credentials,

@@ -18,6 +18,10 @@ class RuntimeServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetFamilyStatus: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.GetFamilyStatusRequest, _runtime_service_pb2.FamilyStatus]
     """Says whether a version is cold, starting or warm, and where. MODEL_NOT_FOUND, VERSION_NOT_FOUND."""
+    WatchFamily: _aio.UnaryStreamMultiCallable[_runtime_service_pb2.WatchFamilyRequest, _runtime_service_pb2.FamilyStatus]
+    """Streams how warm a version is: at once, at every change of one of its runtimes, phases of starts included, and at
+    least every 15 seconds. Ends when the caller leaves. MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+    """
     StartRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.StartRuntimeRequest, _runtime_service_pb2.StartRuntimeResponse]
     """Starts a version and answers when it is warm; one that is warm already answers at once. MODEL_NOT_FOUND,
     VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT, RUNTIME_START_FAILED.
@@ -39,6 +43,16 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_runtime_service_pb2.GetFamilyStatusRequest, _abc.Awaitable[_runtime_service_pb2.FamilyStatus]],
     ) -> _abc.Awaitable[_runtime_service_pb2.FamilyStatus]:
         """Says whether a version is cold, starting or warm, and where. MODEL_NOT_FOUND, VERSION_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def WatchFamily(
+        self,
+        request: _runtime_service_pb2.WatchFamilyRequest,
+        context: _aio.ServicerContext[_runtime_service_pb2.WatchFamilyRequest, _abc.AsyncIterator[_runtime_service_pb2.FamilyStatus]],
+    ) -> _abc.AsyncIterator[_runtime_service_pb2.FamilyStatus]:
+        """Streams how warm a version is: at once, at every change of one of its runtimes, phases of starts included, and at
+        least every 15 seconds. Ends when the caller leaves. MODEL_NOT_FOUND, VERSION_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def StartRuntime(

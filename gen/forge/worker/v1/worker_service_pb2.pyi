@@ -129,6 +129,7 @@ class RenderRequest(_message.Message):
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
     FAIL_WHEN_OUT_OF_MEMORY_FIELD_NUMBER: _builtins.int
+    PAUSE_AFTER_STEP_FIELD_NUMBER: _builtins.int
     render_id: _builtins.str
     """Render."""
     epoch: _builtins.int
@@ -145,6 +146,8 @@ class RenderRequest(_message.Message):
     """Whether to fail at once when the device runs out of memory, instead of once more with parts of the model waiting
     elsewhere, which makes the same video more slowly.
     """
+    pause_after_step: _builtins.int
+    """Denoising step after which to stop with a checkpoint and a preview; 0 to render to the end."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """The version's inputs, validated, with defaults filled in, and without the routing fields."""
@@ -159,10 +162,11 @@ class RenderRequest(_message.Message):
         after_seq: _builtins.int = ...,
         checkpoint_key: _builtins.str = ...,
         fail_when_out_of_memory: _builtins.bool = ...,
+        pause_after_step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "checkpoint_key", b"checkpoint_key", "epoch", b"epoch", "fail_when_out_of_memory", b"fail_when_out_of_memory", "input", b"input", "output_key", b"output_key", "render_id", b"render_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "checkpoint_key", b"checkpoint_key", "epoch", b"epoch", "fail_when_out_of_memory", b"fail_when_out_of_memory", "input", b"input", "output_key", b"output_key", "pause_after_step", b"pause_after_step", "render_id", b"render_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,6 +193,7 @@ class AttemptEvent(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCELED_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Number of the event in its attempt: 1, 2, 3, …"""
     phase: _builtins.str
@@ -227,6 +232,10 @@ class AttemptEvent(_message.Message):
     def canceled(self) -> Global___AttemptCanceled:
         """It was canceled."""
 
+    @_builtins.property
+    def paused(self) -> Global___AttemptPaused:
+        """It stopped after the step it was to pause after. `checkpoint_key` and `preview_key` of this event are of that step."""
+
     def __init__(
         self,
         *,
@@ -245,16 +254,17 @@ class AttemptEvent(_message.Message):
         output: Global___AttemptOutput | None = ...,
         failure: Global___AttemptFailure | None = ...,
         canceled: Global___AttemptCanceled | None = ...,
+        paused: Global___AttemptPaused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "output", b"output", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "output", b"output", "paused", b"paused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "checkpoint_key", b"checkpoint_key", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "fraction", b"fraction", "message", b"message", "output", b"output", "phase", b"phase", "pieces", b"pieces", "playable_seconds", b"playable_seconds", "preview_key", b"preview_key", "result", b"result", "seq", b"seq", "total_steps", b"total_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50", "_eta_seconds_p90", b"_eta_seconds_p90", "canceled", b"canceled", "checkpoint_key", b"checkpoint_key", "done_steps", b"done_steps", "eta_seconds_p50", b"eta_seconds_p50", "eta_seconds_p90", b"eta_seconds_p90", "failure", b"failure", "fraction", b"fraction", "message", b"message", "output", b"output", "paused", b"paused", "phase", b"phase", "pieces", b"pieces", "playable_seconds", b"playable_seconds", "preview_key", b"preview_key", "result", b"result", "seq", b"seq", "total_steps", b"total_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eta_seconds_p50: _TypeAlias = _typing.Literal["eta_seconds_p50"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds_p50: _TypeAlias = _typing.Literal["_eta_seconds_p50", b"_eta_seconds_p50"]  # noqa: Y015
     _WhichOneofReturnType__eta_seconds_p90: _TypeAlias = _typing.Literal["eta_seconds_p90"]  # noqa: Y015
     _WhichOneofArgType__eta_seconds_p90: _TypeAlias = _typing.Literal["_eta_seconds_p90", b"_eta_seconds_p90"]  # noqa: Y015
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["output", "failure", "canceled"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["output", "failure", "canceled", "paused"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eta_seconds_p50) -> _WhichOneofReturnType__eta_seconds_p50 | None: ...
@@ -456,6 +466,23 @@ class AttemptCanceled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptCanceled: _TypeAlias = AttemptCanceled  # noqa: Y015
+
+@_typing.final
+class AttemptPaused(_message.Message):
+    """The attempt can be gone on from where it stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptPaused: _TypeAlias = AttemptPaused  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):

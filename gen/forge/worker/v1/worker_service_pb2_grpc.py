@@ -62,7 +62,7 @@ class WorkerServiceServicer:
     """
 
     def Load(self, request, context):
-        """Loads a version and streams how the start goes; the last event says ready or failed. Loading the version that is
+        """Loads a version and streams how the start goes, at least one event every 5 seconds; the last one says ready or failed. Loading the version that is
         loaded already answers ready at once; another one is WORKER_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -70,7 +70,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Render(self, request, context):
-        """Runs one attempt of a render and streams its events; the last one holds the result. Idempotent by
+        """Runs one attempt of a render and streams its events, at least one every 5 seconds: the scheduler takes a worker that is
+        silent for longer than its lease for lost. The last one holds the result. Idempotent by
         (render_id, epoch): calling again attaches to the attempt, running or finished, and replays its events after
         `after_seq`. Ending the call does not stop the attempt. A higher epoch of the same render stops the older attempt.
         WORKER_BUSY while another render runs.

@@ -17,11 +17,12 @@ class WorkerServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Load: _aio.UnaryStreamMultiCallable[_worker_service_pb2.LoadRequest, _worker_service_pb2.LoadEvent]
-    """Loads a version and streams how the start goes; the last event says ready or failed. Loading the version that is
+    """Loads a version and streams how the start goes, at least one event every 5 seconds; the last one says ready or failed. Loading the version that is
     loaded already answers ready at once; another one is WORKER_BUSY.
     """
     Render: _aio.UnaryStreamMultiCallable[_worker_service_pb2.RenderRequest, _worker_service_pb2.AttemptEvent]
-    """Runs one attempt of a render and streams its events; the last one holds the result. Idempotent by
+    """Runs one attempt of a render and streams its events, at least one every 5 seconds: the scheduler takes a worker that is
+    silent for longer than its lease for lost. The last one holds the result. Idempotent by
     (render_id, epoch): calling again attaches to the attempt, running or finished, and replays its events after
     `after_seq`. Ending the call does not stop the attempt. A higher epoch of the same render stops the older attempt.
     WORKER_BUSY while another render runs.
@@ -40,7 +41,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.LoadRequest,
         context: _aio.ServicerContext[_worker_service_pb2.LoadRequest, _abc.AsyncIterator[_worker_service_pb2.LoadEvent]],
     ) -> _abc.AsyncIterator[_worker_service_pb2.LoadEvent]:
-        """Loads a version and streams how the start goes; the last event says ready or failed. Loading the version that is
+        """Loads a version and streams how the start goes, at least one event every 5 seconds; the last one says ready or failed. Loading the version that is
         loaded already answers ready at once; another one is WORKER_BUSY.
         """
 
@@ -50,7 +51,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.RenderRequest,
         context: _aio.ServicerContext[_worker_service_pb2.RenderRequest, _abc.AsyncIterator[_worker_service_pb2.AttemptEvent]],
     ) -> _abc.AsyncIterator[_worker_service_pb2.AttemptEvent]:
-        """Runs one attempt of a render and streams its events; the last one holds the result. Idempotent by
+        """Runs one attempt of a render and streams its events, at least one every 5 seconds: the scheduler takes a worker that is
+        silent for longer than its lease for lost. The last one holds the result. Idempotent by
         (render_id, epoch): calling again attaches to the attempt, running or finished, and replays its events after
         `after_seq`. Ending the call does not stop the attempt. A higher epoch of the same render stops the older attempt.
         WORKER_BUSY while another render runs.
