@@ -51,10 +51,17 @@ class Mount:
 
 
 @asynccontextmanager
-async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float) -> AsyncIterator[int]:
+async def serving(
+    address: str,
+    mounts: Sequence[Mount],
+    *,
+    grace_seconds: float,
+    drain: Callable[[], Awaitable[object]] | None = None,
+) -> AsyncIterator[int]:
     """Serve `mounts` on "host:port" until the block ends; yields the port, which matters when 0 was asked for.
 
-    On the way out health says NOT_SERVING first, then calls under way get `grace_seconds` to finish.
+    On the way out health says NOT_SERVING first, then `drain` brings work under way to an end while its callers can
+    still hear of it, then calls under way get `grace_seconds` to finish.
     """
     server = aio.server(options=SERVER_OPTIONS, interceptors=[aio_server_interceptor(filter_=_worth_a_span), _Gate()])
     health = HealthServicer()
@@ -71,6 +78,8 @@ async def serving(address: str, mounts: Sequence[Mount], *, grace_seconds: float
         yield port
     finally:
         await health.enter_graceful_shutdown()
+        if drain is not None:
+            await drain()
         await server.stop(grace_seconds)
         log.info("stopped")
 

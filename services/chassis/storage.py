@@ -1,83 +1,82 @@
 """A service's own database: SQLAlchemy on SQLite, one writer, migrated at start by Alembic."""
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import CoroutineType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
-P = ParamSpec("P")
+from services.chassis.errors import ServiceUnavailable
+from services.chassis.tasks import uninterrupted
+
 T = TypeVar("T")
+Transaction = Callable[[Connection], T]
+"""What happens in one transaction: a plain function, so that it cannot be interrupted in the middle."""
+
+_READERS = 4
 
 
-def uninterrupted(method: Callable[P, Coroutine[Any, Any, T]]) -> "Callable[P, CoroutineType[Any, Any, T]]":
-    """Let a coroutine that holds a transaction run to its end when its caller is canceled.
+class StoreUnavailable(ServiceUnavailable):
+    """The database cannot be read or written now: its disk is full or failing. Nothing of the transaction happened."""
 
-    A transaction cut off in the middle leaves its connection in an unknown state, and SQLite's only write lock with it.
-    """
-
-    @functools.wraps(method)
-    async def shielded(*args: P.args, **kwargs: P.kwargs) -> T:
-        task = asyncio.create_task(method(*args, **kwargs))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait({task})
-            raise
-
-    return shielded
+    def __init__(self) -> None:
+        super().__init__("the store")
 
 
 class Database:
-    """Transactions on one database, to be held by `uninterrupted` coroutines only."""
+    """Transactions on one database, on threads of its own. A canceled caller waits for the end of its transaction."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: Engine, reader: Engine) -> None:
         self._writer = writer
         self._reader = reader
-        self._turn = asyncio.Lock()
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._reading = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """The one transaction that writes: durable once the block has ended, never happened when it raises."""
-        async with self._turn, self._writer.begin() as connection:
-            yield connection
+    async def write(self, transaction: Transaction[T]) -> T:
+        """Run a transaction that writes, one at a time.
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view of what was committed."""
-        async with self._reader.begin() as connection:
-            yield connection
+        Durable when it returns, never happened when it raises. Raises StoreUnavailable.
+        """
+        return await _transact(self._writing, self._writer, transaction)
+
+    async def read(self, transaction: Transaction[T]) -> T:
+        """Run a transaction on a consistent view of what was committed. Raises StoreUnavailable."""
+        return await _transact(self._reading, self._reader, transaction)
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        for threads in (self._reading, self._writing):
+            threads.shutdown()
+        for engine in (self._reader, self._writer):
+            engine.dispose()
 
 
 @asynccontextmanager
 async def sqlite_database(path: Path, migrations: Path) -> AsyncIterator[Database]:
     """Open the SQLite file at `path`, made when missing, with the schema that `migrations` lead to."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = f"sqlite+aiosqlite:///{path}"
-    writer = create_async_engine(url, pool_size=1, max_overflow=0)
-    reader = create_async_engine(url, pool_size=8, max_overflow=8)
-    _tune(writer, begin="BEGIN IMMEDIATE")
-    _tune(reader, begin="BEGIN")
+    database = Database(sqlite_engine(f"/{path}", begin="BEGIN IMMEDIATE"), sqlite_engine(f"/{path}", begin="BEGIN"))
     try:
-        async with writer.begin() as connection:
-            await connection.run_sync(_upgrade, migrations)
-        yield Database(writer, reader)
+        await database.write(lambda connection: upgrade(connection, migrations))
+        yield database
     finally:
-        await reader.dispose()
-        await writer.dispose()
+        await asyncio.to_thread(database.close)
 
 
-def _tune(engine: AsyncEngine, *, begin: str) -> None:
-    """Durable commits, readers beside the writer, and transactions that begin when we say so."""
+def sqlite_engine(location: str, *, begin: str, **options: Any) -> Engine:
+    """An engine with durable commits, readers beside the writer, and transactions that begin when we say so.
 
-    @event.listens_for(engine.sync_engine, "connect")
+    `location` is what follows "sqlite://": "//path", or nothing for a database in memory.
+    """
+    engine = create_engine(f"sqlite://{location}", connect_args={"check_same_thread": False}, **options)
+
+    @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
         cursor = connection.cursor()
@@ -85,15 +84,37 @@ def _tune(engine: AsyncEngine, *, begin: str) -> None:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
+    return engine
 
-def _upgrade(connection: Connection, migrations: Path) -> None:
+
+def upgrade(connection: Connection, migrations: Path) -> None:
+    """Bring a database to the schema that `migrations` lead to."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("version_locations", str(migrations))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+async def _transact(threads: ThreadPoolExecutor, engine: Engine, transaction: Transaction[T]) -> T:
+    def run() -> T:
+        try:
+            with engine.begin() as connection:
+                return transaction(connection)
+        except DBAPIError as error:
+            if _is_outage(error):
+                raise StoreUnavailable from error
+            raise
+
+    return await uninterrupted(asyncio.get_running_loop().run_in_executor(threads, run))
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    """Whether the database could not do what it should, rather than that it was asked for something wrong."""
+    words = ("full", "disk i/o error", "locked", "unable to open", "readonly")
+    return any(word in str(error.orig).lower() for word in words)
