@@ -20,19 +20,28 @@ from services.inference_worker.adapters.late_engine_loader import LateEngineLoad
 from services.inference_worker.adapters.obstore_objects import ObstoreObjects
 from services.inference_worker.adapters.pillow_pictures import PillowPictures
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
+from services.inference_worker.adapters.serial_thread import SerialThread
 from services.inference_worker.adapters.waiting import wait_to_be_told
 from services.inference_worker.config import WorkerSettings
 from services.inference_worker.servicer import mount
-from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.worker import InferenceWorker
 
 log = structlog.get_logger()
 
+_SHARE_FOR_THE_ATTEMPT = 0.8
+"""How much of the grace the running attempt may take; the rest is for the calls that then end."""
 
-async def serve(settings: WorkerSettings, device: SerialThread, told_to_stop: asyncio.Event) -> None:
-    """Serve until told to stop, or until nobody has called for the orphan timeout."""
+
+async def serve(
+    settings: WorkerSettings, device: SerialThread, encoding: SerialThread, told_to_stop: asyncio.Event
+) -> None:
+    """Serve until told to stop, or until nobody has called for the orphan timeout.
+
+    Then the attempt is stopped, those who follow it hear how it ended, and the server closes.
+    """
     async with AsyncExitStack() as stack:
         stack.callback(device.close)
+        stack.callback(encoding.close)
         worker = InferenceWorker(
             settings.worker_id,
             loader=LateEngineLoader(settings),
@@ -40,14 +49,20 @@ async def serve(settings: WorkerSettings, device: SerialThread, told_to_stop: as
             pictures=PillowPictures(),
             objects=ObstoreObjects(from_url(settings.objects_url, mkdir=True)),
             device=device,
+            encoding=encoding,
             clock=SystemClock(),
+            checkpoint_seconds=settings.worker_checkpoint_seconds,
+            storage_patience_seconds=settings.worker_storage_patience_seconds,
         )
-        # Half of the grace is for the running attempt, the other half for the calls that then end.
-        grace_seconds = settings.shutdown_grace_seconds / 2
+        attempt_seconds = _SHARE_FOR_THE_ATTEMPT * settings.shutdown_grace_seconds
         port = await stack.enter_async_context(
-            serving(settings.worker_listen, [mount(worker)], grace_seconds=grace_seconds)
+            serving(
+                settings.worker_listen,
+                [mount(worker)],
+                grace_seconds=settings.shutdown_grace_seconds - attempt_seconds,
+                drain=lambda: worker.stop(attempt_seconds),
+            )
         )
-        stack.push_async_callback(worker.stop, grace_seconds)
         if settings.worker_address_file:
             announce(settings.worker_address_file, settings.worker_id, f"{_host(settings.worker_listen)}:{port}")
         await _first_of(told_to_stop.wait(), worker.until_orphaned(settings.worker_orphan_timeout_seconds))
@@ -85,11 +100,11 @@ def main() -> None:
     if sys.argv[1:] == ["--waiting"]:
         wait_to_be_told()
     settings = WorkerSettings()
-    device = SerialThread("device")
-    run("inference-worker", settings, lambda told_to_stop: serve(settings, device, told_to_stop))
-    if device.is_busy:
+    device, encoding = SerialThread("device"), SerialThread("encoding")
+    run("inference-worker", settings, lambda told_to_stop: serve(settings, device, encoding, told_to_stop))
+    if device.is_busy or encoding.is_busy:
         # A step or an import cannot be interrupted, and Python would wait for its thread.
-        log.warning("ended in the middle of work on the device")
+        log.warning("ended in the middle of work", device=device.is_busy, encoding=encoding.is_busy)
         os._exit(0)
 
 

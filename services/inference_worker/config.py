@@ -28,8 +28,12 @@ class WorkerSettings(ChassisSettings):
     """Device as torch spells it: "cpu", "cuda:0"."""
     worker_threads: int = Field(default_factory=_cores, gt=0)
     """Threads for arithmetic on the CPU; as many as there are cores."""
-    worker_orphan_timeout_seconds: float = Field(default=60.0, gt=0)
-    """How long a worker that nobody calls stays."""
+    worker_orphan_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long a worker that nobody calls stays. As long as a scheduler's lease: by then its attempt is given away."""
+    worker_checkpoint_seconds: float = Field(default=5.0, gt=0)
+    """The least time between two checkpoints of a render: how much work a lost worker takes with it."""
+    worker_storage_patience_seconds: float = Field(default=300.0, ge=0)
+    """How long the object store is asked again to take a finished video before the attempt fails."""
     weights: str = ""
     """Where weights come from: "demo" makes small ones here, "hub" downloads the real ones, all else is a directory.
 

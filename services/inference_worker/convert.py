@@ -11,6 +11,7 @@ from services.inference_worker.domain.attempt import (
     Canceled,
     Failure,
     Output,
+    Paused,
     StartEvent,
     WorkerStatus,
 )
@@ -37,6 +38,7 @@ def assignment(request: pb.RenderRequest) -> Assignment:
         output_key=request.output_key,
         checkpoint_key=request.checkpoint_key or None,
         may_make_room=not request.fail_when_out_of_memory,
+        pause_after_step=request.pause_after_step or None,
     )
 
 
@@ -84,6 +86,7 @@ def attempt_event_to_proto(event: AttemptEvent) -> pb.AttemptEvent:
         output=_output(result) if isinstance(result, Output) else None,
         failure=_failure(result) if isinstance(result, Failure) else None,
         canceled=pb.AttemptCanceled() if isinstance(result, Canceled) else None,
+        paused=pb.AttemptPaused() if isinstance(result, Paused) else None,
     )
 
 

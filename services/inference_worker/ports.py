@@ -4,7 +4,7 @@ from __future__ import annotations  # numpy is only a word here: the worker serv
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from services.inference_worker.domain.attempt import PeakMemory, Phase
 from services.inference_worker.domain.version import StartMoment, Version
@@ -12,6 +12,28 @@ from services.inference_worker.domain.version import StartMoment, Version
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Result = TypeVar("Result")
+
+
+class Lane(Protocol):
+    """Where one kind of work is done, so that the event loop stays free: the device's, or the encoder's."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work is under way or waits."""
+        ...
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Do `work` when its turn comes, one after the other, in the caller's context.
+
+        Canceling the wait does not stop work under way.
+        """
+        ...
+
+    def close(self) -> None:
+        """Take no more work. What is under way goes on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,14 @@ class Engine(Protocol):
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """Weights, number format, libraries and device: all that a checkpoint relies on."""
+        ...
+
+    @property
+    def free_inputs(self) -> frozenset[str]:
+        """Inputs that may differ from those a checkpoint was made with: from there on the video follows the new ones.
+
+        The same checkpoint and the same inputs always make the same video.
+        """
         ...
 
     def plan(self, inputs: Mapping[str, object]) -> Plan:

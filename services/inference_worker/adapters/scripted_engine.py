@@ -16,10 +16,13 @@ class ScriptedEngine:
     """Makes grey videos, each frame a little lighter. Inputs: width, height, num_frames, num_inference_steps, fps."""
 
     fingerprint = {"engine": "scripted"}  # noqa: RUF012 — never changed
+    free_inputs = frozenset({"fps"})
 
     def __init__(self) -> None:
         self._allowed = threading.Semaphore(0)
         self._held = False
+        self.is_waiting = False
+        """Whether it waits to be allowed a step."""
         self.fails_with: Exception | None = None
         """Raised once after the last step."""
         self.frames_before_failing = 0
@@ -62,7 +65,7 @@ class ScriptedEngine:
         listener.report(Moment(Phase.DENOISING, first / steps, first, steps))
         for done in range(first + 1, steps + 1):
             if self._held:
-                self._allowed.acquire()
+                self._wait_to_be_allowed()
             listener.check()
             listener.report(
                 Moment(
@@ -74,6 +77,7 @@ class ScriptedEngine:
                     checkpoint=lambda done=done: str(done).encode(),
                 )
             )
+            listener.check()
         listener.check()
         if error := self.fails_with:
             self.fails_with = None
@@ -84,6 +88,12 @@ class ScriptedEngine:
         listener.report(Moment(Phase.DECODING, 1.0))
         listener.check()
         return Rendered({Phase.DENOISING: PeakMemory(1000, 2000)})
+
+    def _wait_to_be_allowed(self) -> None:
+        if not self._allowed.acquire(blocking=False):
+            self.is_waiting = True
+            self._allowed.acquire()
+            self.is_waiting = False
 
     def make_room(self) -> bool:
         """Take less memory, if told that this can be done."""

@@ -37,11 +37,21 @@ class Assignment:
     """The checkpoint to go on from; None to begin at the start."""
     may_make_room: bool = True
     """Whether a render that runs out of device memory is tried once more with less, which takes longer."""
+    pause_after_step: int | None = None
+    """The denoising step to pause after; None to render to the end."""
 
     @property
     def folder(self) -> str:
         """Where everything but the video goes."""
         return self.output_key.rpartition("/")[0]
+
+    def pauses_after(self, step: int, total_steps: int) -> bool:
+        """Whether an attempt that has just taken `step` pauses there.
+
+        It pauses after the first step it takes from `pause_after_step` on, but not after the last one, which leaves
+        nothing to decide.
+        """
+        return self.pause_after_step is not None and self.pause_after_step <= step < total_steps
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,15 @@ class Canceled:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """The attempt stopped after the step it was to pause after; checkpoint and preview of that step are kept."""
+
+
+AttemptResult = Output | Failure | Canceled | Paused
+"""How an attempt ends."""
+
+
+@dataclass(frozen=True)
 class Reading:
     """How far an attempt is. ETAs are seconds; None while nothing was measured to base them on."""
 
@@ -120,7 +139,7 @@ class AttemptEvent:
     reading: Reading
     message: str
     kept: Kept = Kept()
-    result: Output | Failure | Canceled | None = None
+    result: AttemptResult | None = None
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,13 @@ class StorageFailed(ForgeError):
 
 
 class WorkerStopping(ForgeError):
-    """The worker was told to end while it was at work."""
+    """The worker was told to end: it begins nothing new, and what it was at goes on elsewhere."""
 
     kind = Kind.UNAVAILABLE
-    reason = "WORKER_LOST"
+    reason = "WORKER_STOPPING"
 
     def __init__(self) -> None:
-        super().__init__("the worker was told to stop before it was done")
+        super().__init__("the worker was told to end; the render can go on elsewhere")
 
 
 class RenderStopped(Exception):

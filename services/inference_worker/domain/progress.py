@@ -103,7 +103,7 @@ class Meter:
         self._done_steps, self._total_steps = done, total
 
     def read(self) -> Reading:
-        """The progress now."""
+        """The progress now. May be called from another thread than the one that tells of it."""
         if self._phase is Phase.DONE:
             return Reading(Phase.DONE, self._done_steps, self._total_steps, 1.0, 0.0, 0.0)
         # 1 is kept for the end, which storing may still miss.
@@ -151,11 +151,21 @@ class Meter:
             left = 1.0 - self._shares[phase]
             multiple = measured.get(phase, self._multiples.get(phase, guessed))
             seconds = self._guess[phase] * multiple * left
-            if phase is self._phase and not self._shares[phase]:
-                seconds = max(0.0, seconds - self._spent.get(phase, 0.0))
+            seconds -= self._under_way(phase, seconds)
             p50 += seconds
             p90 += seconds * self._slack(phase, phase in measured or phase in self._multiples)
         return p50, p90
+
+    def _under_way(self, phase: Phase, expected_seconds: float) -> float:
+        """How much of what is expected of a phase goes into work that has begun and counts for no share yet.
+
+        Of denoising that is at most one step: one that takes longer than expected leaves as much for the others.
+        """
+        spent = self._spent.get(phase, 0.0) + (self._monotonic() - self._since if phase is self._phase else 0.0)
+        steps_left = self._total_steps - self._done_steps
+        if phase is Phase.DENOISING and steps_left > 0:
+            return min(max(0.0, spent - self._spent_at_step), expected_seconds / steps_left)
+        return 0.0 if self._shares[phase] else min(spent, expected_seconds)
 
     def _measured_here(self, phase: Phase) -> float | None:
         """What this attempt took for a phase, as a multiple of the guess; None while it cannot say."""

@@ -1,33 +1,33 @@
-"""One attempt under way: its events, its progress, its spans, what it keeps, and the signal that stops it."""
+"""One attempt under way: its events, its progress, its spans, what it leaves behind, and the signal that stops it."""
 
 from __future__ import annotations  # numpy is only a word here: the worker serves before it imports it
 
 import asyncio
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 from opentelemetry import trace
 
 from services.chassis.clock import Clock
-from services.chassis.errors import ForgeError
 from services.inference_worker.domain.attempt import (
+    Assignment,
     AttemptEvent,
-    AttemptId,
+    AttemptResult,
     Canceled,
     Failure,
-    Kept,
-    Output,
+    Paused,
     Phase,
     Reading,
 )
-from services.inference_worker.domain.errors import RenderStopped
+from services.inference_worker.domain.errors import RenderStopped, StorageFailed, failure_of
 from services.inference_worker.domain.progress import Meter, Pace
-from services.inference_worker.ports import Moment, ObjectStore, PictureEncoder, Plan
+from services.inference_worker.ports import Moment, PictureEncoder, Plan
 from services.inference_worker.usecases.event_log import EventLog
+from services.inference_worker.usecases.keeper import CHECKPOINT_KEY, PREVIEW_KEY, Keeper
+from services.inference_worker.usecases.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,32 +38,14 @@ tracer = trace.get_tracer(__name__)
 
 PREVIEW_SECONDS = 2.0
 """The least time between two previews."""
-CHECKPOINT_SECONDS = 5.0
-"""The least time between two checkpoints: how much work a lost worker takes with it."""
 
 
-class StopSignal:
-    """Tells an attempt to stop, from any thread; the first reason counts."""
+@dataclass(frozen=True)
+class _Parting:
+    """How an attempt ends after a step, and the files of that step, as (field of Kept, key, content)."""
 
-    def __init__(self) -> None:
-        self._given = threading.Event()
-        self._result: Canceled | Failure = Canceled()
-
-    def give(self, result: Canceled | Failure) -> None:
-        """Stop; the attempt then ends with `result`."""
-        if not self._given.is_set():
-            self._result = result
-            self._given.set()
-
-    @property
-    def result(self) -> Canceled | Failure:
-        """How a stopped attempt ends."""
-        return self._result
-
-    def check(self) -> None:
-        """Raise RenderStopped when told to stop."""
-        if self._given.is_set():
-            raise RenderStopped
+    result: AttemptResult
+    files: tuple[tuple[str, str, bytes], ...]
 
 
 class Attempt:
@@ -73,21 +55,26 @@ class Attempt:
     """
 
     def __init__(
-        self, attempt_id: AttemptId, *, folder: str, objects: ObjectStore, pictures: PictureEncoder, clock: Clock
+        self,
+        assignment: Assignment,
+        *,
+        keeper: Keeper,
+        pictures: PictureEncoder,
+        checkpoint_seconds: float,
+        clock: Clock,
     ) -> None:
-        self.id = attempt_id
+        self.assignment = assignment
+        self.id = assignment.id
         self.stop = StopSignal()
-        self.log: EventLog[AttemptEvent] = EventLog()
+        self.log: EventLog[AttemptEvent] = EventLog(clock)
+        self.keeper = keeper
         self.newest_checkpoint: bytes | None = None
         """What to go on from after a failure that this worker can mend."""
-        self._folder = folder
-        self._objects = objects
         self._pictures = pictures
+        self._checkpoint_seconds = checkpoint_seconds
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._unstored: dict[str, tuple[str, bytes]] = {}
-        self._storing: asyncio.Task[None] | None = None
-        self._kept = Kept()
+        self._parting: _Parting | None = None
         self._reading = Reading(Phase.ENCODING, 0, 0, 0.0, None, None)
         self._phase: Phase | None = None
         self._span: trace.Span | None = None
@@ -95,12 +82,16 @@ class Attempt:
         self._on_frames: Callable[[NDArray[np.uint8]], None] | None = None
         self._shown_frames = self._repeated_frames = 0
         self._preview_at: float | None = None
-        self._checkpoint_at = clock.monotonic() + CHECKPOINT_SECONDS
+        self._checkpoint_at = clock.monotonic() + checkpoint_seconds
 
     @property
     def doing(self) -> str:
         """What it is at, in words."""
         return self._phase or Phase.ENCODING
+
+    def alive(self) -> AbstractContextManager[None]:
+        """During the block its followers see signs of life, however long a step takes."""
+        return self.log.kept_alive(self._again)
 
     def begin(self, plan: Plan, pace: Pace, on_frames: Callable[[NDArray[np.uint8]], None]) -> None:
         """From now on there is progress to read, and frames are passed to `on_frames` on the event loop."""
@@ -108,8 +99,10 @@ class Attempt:
         self._on_frames = on_frames
 
     def check(self) -> None:
-        """Raise RenderStopped when told to stop."""
+        """Raise RenderStopped when it was told to stop at once, or has come to where it parts."""
         self.stop.check()
+        if self._parting is not None:
+            raise RenderStopped
 
     def report(self, moment: Moment) -> None:
         """Take note of progress. May be called from the device's thread."""
@@ -121,9 +114,12 @@ class Attempt:
         else:
             meter.advance(moment.share)
         reading = meter.read()
-        self._keep_preview(moment)
-        self._keep_checkpoint(moment)
-        self._loop.call_soon_threadsafe(self._append, reading, moment.message or moment.phase)
+        if result := self._result_after(moment):
+            self._part(moment, result)
+        else:
+            self._keep_preview(moment)
+            self._keep_checkpoint(moment)
+        self._loop.call_soon_threadsafe(self._tell, reading, moment.message or moment.phase)
 
     def show(self, frames: NDArray[np.uint8]) -> None:
         """Take finished frames. May be called from the device's thread."""
@@ -139,8 +135,8 @@ class Attempt:
 
     def can_play(self, pieces: int, seconds: float) -> None:
         """So many pieces of the video can be read by now."""
-        self._kept = replace(self._kept, pieces=pieces, playable_seconds=seconds)
-        self._append(self._reading, f"the first {seconds:.1f} s can be played")
+        self.keeper.note_pieces(pieces, seconds)
+        self._tell(self._reading, f"the first {seconds:.1f} s can be played")
 
     @property
     def phase_ms(self) -> Mapping[Phase, int]:
@@ -157,32 +153,68 @@ class Attempt:
         self._enter(Phase.DONE)
         pace.learn(self._begun().took())
 
-    async def forget_checkpoint(self) -> None:
-        """Nobody will go on from this attempt: remove what was kept for that."""
-        if self._storing is not None:
-            await self._storing
-        if self._kept.checkpoint_key:
-            with suppress(ForgeError):  # it is only in the way
-                await self._objects.delete(self._kept.checkpoint_key)
-            self._kept = replace(self._kept, checkpoint_key="")
+    async def stopped(self) -> AttemptResult:
+        """How it ends once RenderStopped was raised. What it is to leave behind is stored first."""
+        with suppress(RenderStopped):
+            self.stop.check()
+            return await self.stop.unless_given(self._leave_behind())
+        if self.stop.result is None:
+            raise RuntimeError("nobody told the attempt to stop")
+        return self.stop.result
 
-    async def end(self, result: Output | Failure | Canceled) -> None:
+    async def end(self, result: AttemptResult) -> None:
         """Add the last event, after all that were reported before."""
         self._end_span()
+        await self._all_reported()
+        await self.keeper.settle()
+        self._tell(self._meter.read() if self._meter else self._reading, _message(result), result)
+
+    def _result_after(self, moment: Moment) -> AttemptResult | None:
+        """How the attempt ends after this step, if it does."""
+        if moment.checkpoint is None or self.stop.result is not None:
+            return None
+        if self.assignment.pauses_after(moment.done_steps, moment.total_steps):
+            return Paused()
+        return self.stop.result_at_checkpoint
+
+    def _part(self, moment: Moment, result: AttemptResult) -> None:
+        files: list[tuple[str, str, bytes]] = []
+        if moment.checkpoint:
+            files.append((CHECKPOINT_KEY, self._checkpoint_key, moment.checkpoint()))
+        if moment.preview and isinstance(result, Paused):
+            files.append((PREVIEW_KEY, self._preview_key(moment), self._pictures.encode(moment.preview())))
+        self._parting = _Parting(result, tuple(files))
+
+    async def _leave_behind(self) -> AttemptResult:
+        if self._parting is None:
+            raise RuntimeError("the attempt was not told to stop")
+        await self._all_reported()
+        try:
+            for field, key, content in self._parting.files:
+                await self.keeper.leave_behind(field, key, content)
+        except StorageFailed as error:
+            return failure_of(error, self.doing)
+        return self._parting.result
+
+    async def _all_reported(self) -> None:
+        """Return when the event loop has done all that it was given from the device's thread."""
         reported: asyncio.Future[None] = self._loop.create_future()
         self._loop.call_soon_threadsafe(reported.set_result, None)
         await reported
-        if self._storing is not None:
-            await self._storing
-        message = (
-            result.message if isinstance(result, Failure) else "canceled" if isinstance(result, Canceled) else "done"
-        )
-        self._append(self._meter.read() if self._meter else self._reading, message, result)
 
-    def _append(self, reading: Reading, message: str, result: Output | Failure | Canceled | None = None) -> None:
+    def _tell(self, reading: Reading, message: str, result: AttemptResult | None = None) -> None:
         self._reading = reading
-        event = AttemptEvent(len(self.log) + 1, reading, message, self._kept, result)
-        self.log.append(event, last=result is not None)
+        self.log.append(self._event(reading, message, result), last=result is not None)
+
+    def _event(self, reading: Reading, message: str, result: AttemptResult | None = None) -> AttemptEvent:
+        return AttemptEvent(len(self.log) + 1, reading, message, self.keeper.kept, result)
+
+    def _again(self) -> AttemptEvent:
+        """What was told last, with the time that is left by now."""
+        now = self._meter.read() if self._meter else self._reading
+        reading = replace(self._reading, eta_seconds_p50=now.eta_seconds_p50, eta_seconds_p90=now.eta_seconds_p90)
+        waits = "waiting for the object store" if self.keeper.is_insisting else f"still {reading.phase}"
+        return self._event(reading, waits)
 
     def _keep_preview(self, moment: Moment) -> None:
         now = self._clock.monotonic()
@@ -190,32 +222,25 @@ class Attempt:
             return
         self._preview_at = now + PREVIEW_SECONDS
         picture = self._pictures.encode(moment.preview())
-        key = f"{self._folder}/previews/{moment.done_steps:05}.webp"
-        self._loop.call_soon_threadsafe(self._store, key, picture, "preview_key")
+        self._keep(PREVIEW_KEY, self._preview_key(moment), picture)
 
     def _keep_checkpoint(self, moment: Moment) -> None:
         if moment.checkpoint is None or self._clock.monotonic() < self._checkpoint_at:
             return
         self.newest_checkpoint = moment.checkpoint()
-        self._checkpoint_at = self._clock.monotonic() + CHECKPOINT_SECONDS
-        key = f"{self._folder}/checkpoint.safetensors"  # each takes the place of the one before
-        self._loop.call_soon_threadsafe(self._store, key, self.newest_checkpoint, "checkpoint_key")
+        self._checkpoint_at = self._clock.monotonic() + self._checkpoint_seconds
+        self._keep(CHECKPOINT_KEY, self._checkpoint_key, self.newest_checkpoint)
 
-    def _store(self, key: str, content: bytes, as_field: str) -> None:
-        """Store something the video can do without; later events tell of it. What waits gives way to what is newer."""
-        self._unstored[as_field] = (key, content)
-        if self._storing is None or self._storing.done():
-            self._storing = self._loop.create_task(self._store_what_waits())
+    def _keep(self, field: str, key: str, content: bytes) -> None:
+        self._loop.call_soon_threadsafe(self.keeper.keep_in_passing, field, key, content)
 
-    async def _store_what_waits(self) -> None:
-        while self._unstored:
-            as_field, (key, content) = self._unstored.popitem()
-            try:
-                await self._objects.put(key, content)
-            except ForgeError as error:
-                log.warning("not kept", render_id=self.id.render_id, key=key, reason=error.reason)
-            else:
-                self._kept = replace(self._kept, **{as_field: key})
+    def _preview_key(self, moment: Moment) -> str:
+        return f"{self.assignment.folder}/previews/{moment.done_steps:05}.webp"
+
+    @property
+    def _checkpoint_key(self) -> str:
+        """Each takes the place of the one before."""
+        return f"{self.assignment.folder}/checkpoint.safetensors"
 
     def _begun(self) -> Meter:
         if self._meter is None:
@@ -233,6 +258,17 @@ class Attempt:
         if self._span is not None:
             self._span.end()
             self._span = None
+
+
+def _message(result: AttemptResult) -> str:
+    match result:
+        case Failure():
+            return result.message
+        case Canceled():
+            return "canceled"
+        case Paused():
+            return "paused"
+    return "done"
 
 
 def _whole_guess(plan: Plan) -> Mapping[Phase, float]:

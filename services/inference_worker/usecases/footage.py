@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.inference_worker.domain.errors import StorageFailed
-from services.inference_worker.ports import ObjectStore, Recording
-from services.inference_worker.usecases.serial_thread import SerialThread
+from services.inference_worker.ports import Lane, ObjectStore, Recording
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +28,7 @@ class Footage:
         self,
         recording: Recording,
         *,
-        encoding: SerialThread,
+        encoding: Lane,
         objects: ObjectStore,
         folder: str,
         on_piece: Callable[[int, int], None],

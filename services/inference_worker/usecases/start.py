@@ -11,9 +11,8 @@ from services.chassis.errors import ForgeError
 from services.inference_worker.domain.attempt import StartEvent
 from services.inference_worker.domain.errors import failure_of
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version, WorkerState
-from services.inference_worker.ports import Engine, EngineLoader
+from services.inference_worker.ports import Engine, EngineLoader, Lane
 from services.inference_worker.usecases.event_log import EventLog
-from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.traces_of_errors import where
 
 log = structlog.get_logger()
@@ -23,22 +22,26 @@ tracer = trace.get_tracer(__name__)
 class Start:
     """One try at loading a version. Everybody who asks for the version follows the same try."""
 
-    def __init__(self, version: Version, *, loader: EngineLoader, device: SerialThread, clock: Clock) -> None:
+    def __init__(self, version: Version, *, loader: EngineLoader, device: Lane, clock: Clock) -> None:
         self.version = version
         self.state = WorkerState.LOADING
         self.engine: Engine | None = None
         self._loader = loader
         self._device = device
         self._clock = clock
-        self._log: EventLog[StartEvent] = EventLog()
+        self._log: EventLog[StartEvent] = EventLog(clock)
         self._loop = asyncio.get_running_loop()
         self._span: trace.Span | None = None
         self._phase: StartPhase | None = None
+        self._told = StartEvent(StartMoment(StartPhase.IMPORTS, "about to begin"))
 
     async def run(self) -> None:
         """Load; ends ready or failed and never raises."""
         began = self._clock.monotonic()
-        with tracer.start_as_current_span("load", attributes={"forge.model_version": self.version.model_version}):
+        with (
+            self._log.kept_alive(lambda: self._told),
+            tracer.start_as_current_span("load", attributes={"forge.model_version": self.version.model_version}),
+        ):
             try:
                 self.engine = await self._device.run(lambda: self._loader.load(self.version, self._report))
             except Exception as error:
@@ -63,7 +66,11 @@ class Start:
         if moment.phase is not self._phase:
             self._end_span()
             self._phase, self._span = moment.phase, tracer.start_span(moment.phase)
-        self._loop.call_soon_threadsafe(lambda: self._log.append(StartEvent(moment)))
+        self._loop.call_soon_threadsafe(self._tell, StartEvent(moment))
+
+    def _tell(self, event: StartEvent) -> None:
+        self._told = event
+        self._log.append(event)
 
     def _end_span(self) -> None:
         if self._span is not None:

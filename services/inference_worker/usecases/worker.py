@@ -1,9 +1,6 @@
 """The inference worker: loads one version, runs one attempt at a time, and replays those that are over."""
 
-from __future__ import annotations  # numpy is only a word here: the worker serves before it imports it
-
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
@@ -13,49 +10,47 @@ import structlog
 from opentelemetry import trace
 
 from services.chassis.clock import Clock
-from services.chassis.errors import ForgeError, ServiceUnavailable
+from services.chassis.errors import ForgeError
 from services.inference_worker.domain.attempt import (
     Assignment,
     AttemptEvent,
     AttemptId,
+    AttemptResult,
     Canceled,
     Failure,
-    Output,
-    Phase,
     StartEvent,
     WorkerStatus,
 )
 from services.inference_worker.domain.errors import (
-    CheckpointRefused,
-    OutOfMemory,
     RenderStopped,
-    StorageFailed,
     WorkerBusy,
     WorkerStopping,
     failure_of,
 )
-from services.inference_worker.domain.progress import Pace
 from services.inference_worker.domain.version import Version, WorkerState
 from services.inference_worker.ports import (
     Engine,
     EngineLoader,
-    Moment,
+    Lane,
     ObjectStore,
     PictureEncoder,
-    Rendered,
     VideoEncoder,
 )
 from services.inference_worker.usecases.attempt import Attempt
-from services.inference_worker.usecases.footage import Footage
+from services.inference_worker.usecases.keeper import Keeper
+from services.inference_worker.usecases.patience import ended_within
 from services.inference_worker.usecases.presence import Presence
-from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.start import Start
+from services.inference_worker.usecases.studio import Studio
 from services.inference_worker.usecases.traces_of_errors import where
 
 log = structlog.get_logger()
 tracer = trace.get_tracer(__name__)
 
 FINISHED_ATTEMPTS_KEPT = 32
+
+_SHARE_FOR_A_CHECKPOINT = 0.75
+"""How much of its grace a worker that ends leaves its attempt to come to a checkpoint, or to its end."""
 
 
 class InferenceWorker:
@@ -69,19 +64,27 @@ class InferenceWorker:
         encoder: VideoEncoder,
         pictures: PictureEncoder,
         objects: ObjectStore,
-        device: SerialThread,
+        device: Lane,
+        encoding: Lane,
         clock: Clock,
+        checkpoint_seconds: float,
+        storage_patience_seconds: float,
     ) -> None:
+        """Work is done on the lanes, which belong to the caller.
+
+        Two checkpoints of an attempt are at least `checkpoint_seconds` apart; a store that refuses a finished video is
+        asked again for `storage_patience_seconds`.
+        """
         self._worker_id = worker_id
         self._loader = loader
-        self._encoder = encoder
         self._pictures = pictures
         self._objects = objects
         self._device = device
-        self._encoding = SerialThread("encoding")
         self._clock = clock
+        self._checkpoint_seconds = checkpoint_seconds
+        self._storage_patience_seconds = storage_patience_seconds
+        self._studio = Studio(encoder=encoder, objects=objects, device=device, encoding=encoding)
         self._presence = Presence(clock)
-        self._pace = Pace()
         self._start: Start | None = None
         self._attempts: OrderedDict[AttemptId, Attempt] = OrderedDict()
         self._running: Attempt | None = None
@@ -91,7 +94,7 @@ class InferenceWorker:
     async def load(self, version: Version) -> AsyncGenerator[StartEvent, None]:
         """Load a version, or follow its load, or learn that it is loaded. A failed load can be tried again.
 
-        Raises WorkerBusy when another version is loaded or loading.
+        Raises WorkerBusy when another version is loaded or loading, WorkerStopping when the worker is to end.
         """
         with self._presence.attached():
             start = self._start
@@ -110,7 +113,8 @@ class InferenceWorker:
         """Begin an attempt, or join it, running or over; its events after `after_seq`, up to the last one.
 
         Leaving does not stop the attempt. A higher epoch of the running render stops the lower one first.
-        Raises WorkerBusy when another render runs, a higher epoch is known, or nothing is loaded.
+        Raises WorkerBusy when another render runs, a higher epoch is known, or nothing is loaded; WorkerStopping when
+        the worker is to end and the attempt has not begun.
         """
         with self._presence.attached():
             attempt = self._attempts.get(assignment.id) or self._begin(assignment)
@@ -141,13 +145,20 @@ class InferenceWorker:
         log.warning("nobody called for too long", silence_seconds=silence_seconds)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Begin nothing new, stop what runs, and wait up to `grace_seconds` for it to end."""
+        """Begin nothing new, and let what runs end within the grace.
+
+        The attempt stops after its next step, with a checkpoint; one that has taken its last step may finish. When most
+        of the grace is over without, it stops where it is.
+        """
         self._stopping = True
+        failure = failure_of(WorkerStopping(), "stopping")
         if self._running:
-            self._running.stop.give(failure_of(WorkerStopping(), self._running.doing))
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
-        self._encoding.close()
+            self._running.stop.give_at_checkpoint(failure)
+        if await ended_within(_SHARE_FOR_A_CHECKPOINT * grace_seconds, self._tasks, self._clock):
+            return
+        if self._running:
+            self._running.stop.give(failure)
+        await ended_within((1 - _SHARE_FOR_A_CHECKPOINT) * grace_seconds, self._tasks, self._clock)
 
     def _begin(self, assignment: Assignment) -> Attempt:
         self._refuse_when_stopping()
@@ -162,29 +173,33 @@ class InferenceWorker:
         if self._running:
             self._running.stop.give(Canceled())
         attempt = Attempt(
-            assignment.id,
-            folder=assignment.folder,
-            objects=self._objects,
+            assignment,
+            keeper=Keeper(
+                assignment.folder,
+                objects=self._objects,
+                clock=self._clock,
+                patience_seconds=self._storage_patience_seconds,
+            ),
             pictures=self._pictures,
+            checkpoint_seconds=self._checkpoint_seconds,
             clock=self._clock,
         )
         self._running = attempt
         self._attempts[attempt.id] = attempt
         self._forget_oldest()
-        self._spawn(self._run(attempt, assignment, engine))
+        self._spawn(self._run(attempt, engine))
         return attempt
 
-    async def _run(self, attempt: Attempt, assignment: Assignment, engine: Engine) -> None:
+    async def _run(self, attempt: Attempt, engine: Engine) -> None:
         facts = {"render_id": attempt.id.render_id, "epoch": attempt.id.epoch}
         log.info("attempt began", **facts)
-        with tracer.start_as_current_span(
-            "attempt", attributes={"forge.render_id": attempt.id.render_id, "forge.epoch": attempt.id.epoch}
-        ):
-            result: Output | Failure | Canceled
+        attributes = {"forge.render_id": attempt.id.render_id, "forge.epoch": attempt.id.epoch}
+        with attempt.alive(), tracer.start_as_current_span("attempt", attributes=attributes):
+            result: AttemptResult
             try:
-                result = await self._make_video(attempt, assignment, engine)
+                result = await self._studio.make_video(attempt, engine)
             except RenderStopped:
-                result = attempt.stop.result
+                result = await attempt.stopped()
             except Exception as error:
                 result = failure_of(error, attempt.doing)
                 if not isinstance(error, ForgeError):
@@ -200,54 +215,6 @@ class InferenceWorker:
                 phase_ms=dict(attempt.phase_ms),
             )
 
-    async def _make_video(self, attempt: Attempt, assignment: Assignment, engine: Engine) -> Output:
-        checkpoint, notes = await self._checkpoint_of(assignment)
-        attempt.check()
-        plan = await self._device.run(lambda: engine.plan(assignment.inputs))
-        footage = Footage(
-            self._encoder.record(plan.width, plan.height, plan.fps, plan.cuts),
-            encoding=self._encoding,
-            objects=self._objects,
-            folder=assignment.folder,
-            on_piece=lambda pieces, frames: attempt.can_play(pieces, frames / plan.fps),
-        )
-        try:
-            attempt.begin(plan, self._pace, footage.take)
-            rendered, more_notes = await self._device.run(lambda: _render(engine, assignment, attempt, checkpoint))
-            attempt.report(Moment(Phase.MUXING, 0.0, message="finishing the file"))
-            video = await footage.finish()
-        finally:
-            footage.drop()
-        attempt.check()
-        attempt.report(Moment(Phase.STORING, 0.0))
-        await self._objects.put(assignment.output_key, video)
-        await attempt.forget_checkpoint()
-        attempt.leave_last_phase(self._pace)
-        return Output(
-            key=assignment.output_key,
-            media_type=self._encoder.media_type,
-            size_bytes=len(video),
-            sha256=hashlib.sha256(video).hexdigest(),
-            width=plan.width,
-            height=plan.height,
-            num_frames=plan.num_frames,
-            fps=plan.fps,
-            phase_ms=attempt.phase_ms,
-            warnings=(*notes, *more_notes, *plan.warnings),
-            mode=plan.mode,
-            peak_memory=rendered.peak_memory,
-            eta_error=attempt.eta_error,
-        )
-
-    async def _checkpoint_of(self, assignment: Assignment) -> tuple[bytes | None, tuple[str, ...]]:
-        """The checkpoint to go on from, if there is one, and what the sender should know about that."""
-        if not assignment.checkpoint_key:
-            return None, ()
-        try:
-            return await self._objects.get(assignment.checkpoint_key), ()
-        except StorageFailed:
-            return None, ("the render began again: its checkpoint could not be read",)
-
     def _forget_oldest(self) -> None:
         finished = [attempt_id for attempt_id, attempt in self._attempts.items() if attempt.log.is_closed]
         for attempt_id in finished[:-FINISHED_ATTEMPTS_KEPT]:
@@ -255,26 +222,9 @@ class InferenceWorker:
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping:
-            raise ServiceUnavailable("this worker")
+            raise WorkerStopping
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _render(
-    engine: Engine, assignment: Assignment, attempt: Attempt, checkpoint: bytes | None
-) -> tuple[Rendered, tuple[str, ...]]:
-    """Render, if need be once more from where it still can; also what the sender should know about that."""
-    attempt.check()
-    try:
-        return engine.render(assignment.inputs, attempt, checkpoint), ()
-    except CheckpointRefused as refusal:
-        return engine.render(assignment.inputs, attempt), (f"the render began again: {refusal.message}",)
-    except OutOfMemory:
-        if not assignment.may_make_room or not engine.make_room():
-            raise
-        attempt.show_again()
-        rendered = engine.render(assignment.inputs, attempt, attempt.newest_checkpoint or checkpoint)
-        return rendered, ("the device ran out of memory; the render was finished with less, but more slowly",)

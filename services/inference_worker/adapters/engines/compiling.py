@@ -85,6 +85,11 @@ class CompilingEngine:
         """The engine's."""
         return self._engine.fingerprint
 
+    @property
+    def free_inputs(self) -> frozenset[str]:
+        """The engine's."""
+        return self._engine.free_inputs
+
     def plan(self, inputs: Mapping[str, object]) -> Plan:
         """The engine's plan, and what compiling does to it."""
         plan = self._engine.plan(inputs)
@@ -118,7 +123,7 @@ class CompilingEngine:
         """The kernels that a checkpoint was made with."""
         for kernels in (EAGER, COMPILED):
             with suppress(CheckpointRefused):
-                unpack(checkpoint, {**self._facts, "kernels": kernels}, inputs)
+                unpack(checkpoint, {**self._facts, "kernels": kernels}, inputs, free=self.free_inputs)
                 return kernels
         return EAGER  # the engine refuses it, and says why
 

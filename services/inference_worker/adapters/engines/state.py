@@ -3,7 +3,7 @@
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from services.inference_worker.domain.errors import CheckpointRefused
 
-_FORMAT = "1"
+_FORMAT = "2"
 _KEY = "forge"
 _DAMAGED = "the checkpoint is damaged"
 
@@ -27,31 +27,39 @@ class RenderState:
 
 
 def pack(state: RenderState, fingerprint: Mapping[str, str], inputs: Mapping[str, object]) -> bytes:
-    """The state as a file."""
+    """The state as a file. Of the inputs it holds digests."""
     header = {
         "format": _FORMAT,
         "fingerprint": dict(fingerprint),
-        "inputs": _digest(inputs),
+        "inputs": _digests(inputs),
         "facts": state.facts,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     return save(tensors, metadata={_KEY: json.dumps({**header, "content": _content(tensors, state.facts)})})
 
 
-def unpack(blob: bytes, fingerprint: Mapping[str, str], inputs: Mapping[str, object]) -> RenderState:
-    """The state in a file, its tensors on the CPU. Raises CheckpointRefused, saying what does not fit."""
+def unpack(
+    blob: bytes,
+    fingerprint: Mapping[str, str],
+    inputs: Mapping[str, object],
+    *,
+    free: Set[str] = frozenset(),
+) -> RenderState:
+    """The state in a file, its tensors on the CPU. The `free` inputs may be others than those it was packed with.
+
+    Raises CheckpointRefused, saying what does not fit.
+    """
     header = _header(blob)
     if header.get("format") != _FORMAT:
         raise CheckpointRefused("the checkpoint is of another format")
-    theirs = header.get("fingerprint")
-    if not isinstance(theirs, dict):
+    theirs, given = header.get("fingerprint"), header.get("inputs")
+    if not isinstance(theirs, dict) or not isinstance(given, dict):
         raise CheckpointRefused(_DAMAGED)
-    differing = sorted(name for name in {*theirs, *fingerprint} if theirs.get(name) != fingerprint.get(name))
-    if differing:
+    if differing := _differing(theirs, fingerprint):
         changes = ", ".join(f"{name} was {theirs.get(name)}, is {fingerprint.get(name)}" for name in differing)
         raise CheckpointRefused(f"the checkpoint was made under other conditions: {changes}")
-    if header.get("inputs") != _digest(inputs):
-        raise CheckpointRefused("the checkpoint is of other inputs")
+    if differing := [name for name in _differing(given, _digests(inputs)) if name not in free]:
+        raise CheckpointRefused(f"the checkpoint is of other inputs: {', '.join(differing)}")
     facts = header.get("facts")
     try:
         tensors = load(blob)
@@ -82,5 +90,11 @@ def _content(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> s
     return digest.hexdigest()
 
 
-def _digest(inputs: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()
+def _differing(these: Mapping[str, object], those: Mapping[str, object]) -> list[str]:
+    return sorted(name for name in {*these, *those} if these.get(name) != those.get(name))
+
+
+def _digests(inputs: Mapping[str, object]) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest() for name, value in inputs.items()
+    }

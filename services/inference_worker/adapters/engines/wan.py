@@ -27,6 +27,8 @@ _TEXT_ENCODER, _TRANSFORMER, _DECODER = "text encoder", "transformer", "decoder"
 _LATENTS = "latents"
 _SOLVER = "solver"
 
+_FREE_INPUTS = frozenset({"prompt", "negative_prompt", "guidance_scale", "fps"})
+
 _FLOPS_PER_SECOND: Mapping[str, Mapping[Phase, float]] = {
     "cuda": {Phase.ENCODING: 2e14, Phase.DENOISING: 4e14, Phase.DECODING: 4e13},
     "cpu": {Phase.ENCODING: 5e10, Phase.DENOISING: 5e10, Phase.DECODING: 3e10},
@@ -79,6 +81,11 @@ class WanEngine:
         """What it was made with."""
         return self._fingerprint
 
+    @property
+    def free_inputs(self) -> frozenset[str]:
+        """What each step is told anew, and the frame rate, which only the file has."""
+        return _FREE_INPUTS
+
     def compile_regions(self, compile: Callable[..., Any]) -> None:  # noqa: A002 — it is what it does
         """Replace the blocks of the transformer, nearly all of its work, by what `compile` makes of them."""
         for block in self._transformer.blocks:
@@ -108,7 +115,7 @@ class WanEngine:
     def render(self, inputs: Mapping[str, object], listener: Listener, resume_from: bytes | None = None) -> Rendered:
         """Make a video of the inputs that `WanInputs` describes."""
         wanted = WanInputs.read(inputs)
-        rest = None if resume_from is None else unpack(resume_from, self._fingerprint, inputs)
+        rest = None if resume_from is None else unpack(resume_from, self._fingerprint, inputs, free=_FREE_INPUTS)
         run = Run(self.plan(inputs), listener, self._device, step_work=[1.0] * wanted.num_inference_steps)
         kernel = attention_kernel(self._fingerprint.get("attention", DEFAULT))
         with device_errors(self._device), torch.no_grad(), kernel:

@@ -24,6 +24,8 @@ from services.inference_worker.ports import Listener, Plan, Rendered
 
 _TEXT_ENCODER, _TRANSFORMER, _DECODER = "text encoder", "transformer", "decoder"
 
+_FREE_INPUTS = frozenset({"prompt", "negative_prompt", "guidance_scale", "fps"})
+
 # Of the CPU with the demo weights, measured on two cores; of a GPU guessed from what others reach on a Hopper.
 _FLOPS_PER_SECOND: Mapping[str, Mapping[Phase, float]] = {
     "cpu": {Phase.ENCODING: 5e10, Phase.DENOISING: 8e10, Phase.DECODING: 4.4e10},
@@ -66,6 +68,11 @@ class SkyReelsEngine:
         """What it was made with."""
         return self._fingerprint
 
+    @property
+    def free_inputs(self) -> frozenset[str]:
+        """What each pass is told anew. Frames that are final stay; what is known of them is worked out again."""
+        return _FREE_INPUTS
+
     def compile_regions(self, compile: Callable[[Region], Region]) -> None:  # noqa: A002 — it is what it does
         """Replace the parts of the transformer's layers by what `compile` makes of them."""
         self._model.transformer.compile_regions(compile)
@@ -81,7 +88,7 @@ class SkyReelsEngine:
     def render(self, inputs: Mapping[str, object], listener: Listener, resume_from: bytes | None = None) -> Rendered:
         """Make a video of the inputs that `SkyReelsInputs` describes."""
         course = self._course(inputs)
-        rest = None if resume_from is None else unpack(resume_from, self._fingerprint, inputs)
+        rest = None if resume_from is None else unpack(resume_from, self._fingerprint, inputs, free=_FREE_INPUTS)
         run = Run(self._planned(course), listener, self._device, step_work=course.step_flops)
         kernel = attention_kernel(self._fingerprint.get("attention", DEFAULT))
         with device_errors(self._device), torch.no_grad(), kernel:

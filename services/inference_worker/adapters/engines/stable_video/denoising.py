@@ -67,7 +67,10 @@ class Denoising:
         self._scales = scales.to(start.latents.device, start.latents.dtype).view(1, frames, 1, 1, 1)
         self._embedding = self._for_each_branch(start.embedding)
         self._image_latents = self._for_each_branch(start.image_latents)[:, None].expand(-1, frames, -1, -1, -1)
-        self._time_ids = start.time_ids.expand(len(self._embedding), -1)
+        # The UNet was trained to be told one frame less per second than it makes.
+        told = [wanted.fps - 1, wanted.motion_bucket_id, wanted.noise_aug_strength]
+        time_ids = torch.tensor([told], dtype=start.embedding.dtype).to(start.embedding.device)
+        self._time_ids = time_ids.expand(len(self._embedding), -1)
 
     @property
     def now(self) -> Start:

@@ -38,6 +38,8 @@ from services.inference_worker.ports import Listener, Plan, Rendered
 
 _IMAGE_ENCODER, _ENCODER, _UNET, _DECODER = "image encoder", "encoder", "unet", "decoder"
 
+_FREE_INPUTS = frozenset({"guidance_scale", "min_guidance_scale", "motion_bucket_id", "fps", "decode_chunk_size"})
+
 _STILL_FRAMES = 3
 """Frames that a flat latent is decoded as for the preview: the decoder mixes neighbours, and a lone frame has none."""
 
@@ -86,6 +88,11 @@ class StableVideoDiffusionEngine:
         """What it was made with."""
         return self._fingerprint
 
+    @property
+    def free_inputs(self) -> frozenset[str]:
+        """What each step is told anew, and how frames are decoded. The image and its noise are encoded once."""
+        return _FREE_INPUTS
+
     def compile_regions(self, compile: Callable[..., Any]) -> None:  # noqa: A002 — it is what it does
         """Replace the layers of the UNet and the decoder, nearly all of the work, by what `compile` makes of them."""
         for layer in (*layers(self._unet), *layers(self._decoder)):
@@ -110,7 +117,7 @@ class StableVideoDiffusionEngine:
                 run.encoding("encoding the image")
                 start = self._start(wanted, image, schedule.start_scale, run)
             else:
-                rest = unpack(resume_from, self._fingerprint, inputs)
+                rest = unpack(resume_from, self._fingerprint, inputs, free=_FREE_INPUTS)
                 start = start_from(rest, self._shapes(wanted), plan.total_steps, self._device)
                 run.encoding("the checkpoint holds the encoded image")
             latents = self._denoised(start, schedule, wanted, inputs, run)
@@ -172,14 +179,11 @@ class StableVideoDiffusionEngine:
         noisy = pixels.to(self._device) + wanted.noise_aug_strength * noise.to(self._device)
         with self._parts.at_work(_ENCODER):
             image_latents = self._reading.latents(noisy).to(embedding.dtype)
-        # The UNet was trained to be told one frame less per second than it makes.
-        told = [wanted.fps - 1, wanted.motion_bucket_id, wanted.noise_aug_strength]
         latents = torch.randn(self._shapes(wanted).by_name()["latents"], generator=generator, dtype=embedding.dtype)
         return Start(
             latents=latents.to(self._device) * noise_scale,
             image_latents=image_latents,
             embedding=embedding,
-            time_ids=torch.tensor([told], dtype=embedding.dtype).to(self._device),
         )
 
     def _denoised(

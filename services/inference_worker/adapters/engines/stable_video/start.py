@@ -30,13 +30,12 @@ class Shapes:
             "latents": (1, self.frames, *still),
             "image_latents": (1, *still),
             "embedding": (1, 1, self.embedding_channels),
-            "time_ids": (1, 3),
         }
 
 
 @dataclass(frozen=True)
 class Start:
-    """A video after `done` steps, and what the UNet is told. `Shapes` says how large the tensors are.
+    """A video after `done` steps, and the image as the UNet is told of it. `Shapes` says how large the tensors are.
 
     The other branch of guidance is told of an image of zeros, which is not kept; nor is the image once for each frame.
     """
@@ -46,8 +45,6 @@ class Start:
     """The image as the VAE encodes it, the same for every frame."""
     embedding: torch.Tensor
     """The image as CLIP sees it."""
-    time_ids: torch.Tensor
-    """Frame rate less one, motion, and noise put on the image."""
     done: int = 0
 
     def at_rest(self) -> RenderState:
@@ -56,7 +53,6 @@ class Start:
             "latents": self.latents,
             "image_latents": self.image_latents,
             "embedding": self.embedding,
-            "time_ids": self.time_ids,
         }
         return RenderState(tensors, {_DONE: self.done})
 

@@ -1,4 +1,4 @@
-"""A thread for one kind of work, so that the event loop stays free: the device's, or the encoder's."""
+"""Lanes that are threads."""
 
 import asyncio
 import contextvars
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class SerialThread:
-    """Runs one piece of work after the other, always on the same thread."""
+    """A Lane whose work is always done on the same thread."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
