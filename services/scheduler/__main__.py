@@ -1,10 +1,11 @@
 """Composition root of the scheduler: `python -m services.scheduler`."""
 
 import asyncio
+import random
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from forge.scheduler.v1 import (
@@ -12,27 +13,37 @@ from forge.scheduler.v1 import (
     render_service_pb2_grpc,
     runtime_service_pb2,
     runtime_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from obstore.store import from_url
 
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
+from services.chassis.ids import new_id
 from services.chassis.process import run
 from services.chassis.server import Mount, serving
-from services.chassis.storage import sqlite_database
+from services.chassis.storage import Database, sqlite_database
 from services.scheduler.adapters.bell import LocalBell
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
 from services.scheduler.adapters.grpc_workers import GrpcWorkers
+from services.scheduler.adapters.http_courier import HttpCourier
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.local_placer import LocalPlacer
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
-from services.scheduler.adapters.sql_store import SqlRenderStore, SqlRuntimeStore
+from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
+from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.adapters.yaml_fleet import read_fleet
 from services.scheduler.config import SchedulerSettings
+from services.scheduler.domain.circuit import Circuits
+from services.scheduler.domain.durations import Durations
 from services.scheduler.domain.fleet import Fleet
+from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render
+from services.scheduler.domain.shares import Day, Shares
 from services.scheduler.ports import (
     Catalog,
     Clock,
@@ -45,13 +56,23 @@ from services.scheduler.ports import (
     Workers,
 )
 from services.scheduler.servicer import RenderServicer, RuntimeServicer
+from services.scheduler.usecases.admission import Admission
 from services.scheduler.usecases.attempt import Attempt
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.intake import Intake
+from services.scheduler.usecases.keeping import Keeping
+from services.scheduler.usecases.ordering import Ordering
+from services.scheduler.usecases.outlook import Outlook
+from services.scheduler.usecases.queue import Queue
+from services.scheduler.usecases.reaper import Reaper
+from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
 from services.scheduler.usecases.scheduler import Scheduler
 from services.scheduler.usecases.screening import Screening
+from services.scheduler.usecases.watching import Watching
+from services.scheduler.usecases.webhooks import Postman, Webhooks
+from services.scheduler.webhook_servicer import WebhookServicer
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 
@@ -79,58 +100,122 @@ async def assembled(
     videos: Videos,
     checker: InputChecker,
     clock: Clock,
-    idle_release_seconds: float,
-    queue_ttl: timedelta | None = None,
+    policy: Policy,
+    new_id: Callable[[str], str] = new_id,
     on_failure: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Assembly]:
     """Wire the use cases, take over what an earlier scheduler left, and place renders until the block ends.
 
     `on_failure` is called when that work ends by itself: the block must then end too, and raises what happened. On the
-    way out attempts are released first, then their workers are ended.
+    way out nothing new is placed, attempts get the time they have, and then workers are ended and renders released.
     """
-    bell = LocalBell()
-    news = asyncio.Event()
+    bell, queue, news = LocalBell(), Queue(), asyncio.Event()
+    durations, circuits, shares, day = Durations(), Circuits(), Shares(), Day()
+    renders = Renders(store=store, queue=queue, bell=bell, on_queued=news.set)
     runtimes = Runtimes(
         fleet=fleet,
         placer=placer,
         workers=workers,
         store=runtime_store,
         clock=clock,
-        idle_release_seconds=idle_release_seconds,
+        policy=policy,
+        durations=durations,
         on_change=news.set,
+        new_id=new_id,
+    )
+    outlook = Outlook(
+        queue=queue,
+        runtimes=runtimes,
+        durations=durations,
+        circuits=circuits,
+        shares=shares,
+        catalog=catalog,
+        estimates=estimates,
+        clock=clock,
+        remaining=lambda render_id: dispatcher.remaining_seconds(render_id),
+        at_their_limit=lambda: dispatcher.accounts_at_their_limit(),
     )
 
-    def new_attempt(render: Render) -> Attempt:
-        return Attempt(render, store=store, runtimes=runtimes, workers=workers, bell=bell, clock=clock)
+    def new_attempt(render: Render, max_run_seconds: float) -> Attempt:
+        return Attempt(
+            render,
+            renders=renders,
+            store=store,
+            runtimes=runtimes,
+            workers=workers,
+            clock=clock,
+            policy=policy,
+            max_run_seconds=max_run_seconds,
+        )
 
     dispatcher = Dispatcher(
         store=store,
+        renders=renders,
+        queue=queue,
         runtimes=runtimes,
+        outlook=outlook,
         catalog=catalog,
-        estimates=estimates,
-        bell=bell,
+        shares=shares,
+        day=day,
+        durations=durations,
+        circuits=circuits,
         clock=clock,
+        policy=policy,
         attempts=new_attempt,
         news=news,
     )
+    reaper = Reaper(store=store, renders=renders, queue=queue, dispatcher=dispatcher, clock=clock)
     scheduler = Scheduler(
-        intake=Intake(catalog, fleet, checker),
+        ordering=Ordering(
+            intake=Intake(catalog, fleet, checker, clock),
+            admission=Admission(queue=queue, outlook=outlook, day=day, catalog=catalog, clock=clock, policy=policy),
+            store=store,
+            renders=renders,
+            clock=clock,
+            policy=policy,
+            new_id=new_id,
+        ),
         store=store,
+        renders=renders,
         dispatcher=dispatcher,
-        bell=bell,
+        outlook=outlook,
+        watching=Watching(store=store, bell=bell, clock=clock, stands=outlook.stands),
         screening=Screening(store=store, videos=videos, bell=bell),
         clock=clock,
-        queue_ttl=queue_ttl,
     )
     await dispatcher.recover()
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(runtimes.close)
-        for work in (dispatcher.run(), runtimes.tend()):
+        stack.push_async_callback(dispatcher.drain)
+        keeping = Keeping(runtimes=runtimes, catalog=catalog, outlook=outlook, clock=clock)
+        for work in (dispatcher.run(), reaper.run(), runtimes.tend(), keeping.run()):
             task = asyncio.create_task(work)
             task.add_done_callback(lambda _: on_failure())
             stack.push_async_callback(_ended, task)
-        view = FleetView(runtimes=runtimes, catalog=catalog, estimates=estimates, store=store)
+        view = FleetView(runtimes=runtimes, catalog=catalog, outlook=outlook, queue=queue, clock=clock)
         yield Assembly(scheduler, view, runtimes, dispatcher)
+
+
+@asynccontextmanager
+async def post_office(
+    database: Database, clock: Clock, *, to_private_addresses: bool, on_failure: Callable[[], None]
+) -> AsyncIterator[tuple[SqlWebhookStore, Webhooks]]:
+    """Wire the webhooks, and deliver until the block ends. `on_failure` is as in `assembled`."""
+    loop = asyncio.get_running_loop()
+    store = SqlWebhookStore(database, new_id, lambda: loop.call_soon_threadsafe(postman.wake))
+    async with HttpCourier(to_private_addresses=to_private_addresses) as courier, AsyncExitStack() as stack:
+        postman = Postman(store=store, courier=courier, clock=clock, luck=random.random)
+        webhooks = Webhooks(
+            store=store,
+            clock=clock,
+            new_id=new_id,
+            random_bytes=secrets.token_bytes,
+            to_private_addresses=to_private_addresses,
+            on_waiting=postman.wake,
+        )
+        delivering = asyncio.create_task(postman.deliver())
+        delivering.add_done_callback(lambda _: on_failure())
+        stack.push_async_callback(_ended, delivering)
+        yield store, webhooks
 
 
 async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> None:
@@ -138,17 +223,24 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     clock = SystemClock()
     caller = service_caller("scheduler")
     fleet = await read_fleet(settings.fleet, settings.config_dir)
-    ttl = settings.queue_ttl_seconds
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             sqlite_database(settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
+        )
+        webhook_store, webhooks = await stack.enter_async_context(
+            post_office(
+                database,
+                clock,
+                to_private_addresses=settings.webhooks_to_private_addresses,
+                on_failure=told_to_stop.set,
+            )
         )
         catalog_channel = await stack.enter_async_context(channel_to(settings.catalog_address, caller))
         billing_channel = await stack.enter_async_context(channel_to(settings.billing_estimate_address, caller))
         assembly = await stack.enter_async_context(
             assembled(
                 fleet=fleet,
-                store=SqlRenderStore(database, clock),
+                store=SqlRenderStore(database, clock, outbox=webhook_store.enqueue),
                 runtime_store=SqlRuntimeStore(database),
                 placer=await stack.enter_async_context(
                     LocalPlacer(
@@ -165,18 +257,19 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 videos=ObstoreVideos(from_url(settings.objects_url, mkdir=True)),
                 checker=JsonSchemaChecker(),
                 clock=clock,
-                idle_release_seconds=settings.idle_release_seconds,
-                queue_ttl=timedelta(seconds=ttl) if ttl else None,
+                policy=settings.policy,
                 on_failure=told_to_stop.set,
             )
         )
         await stack.enter_async_context(
-            serving(settings.scheduler_address, mounts(assembly), grace_seconds=settings.shutdown_grace_seconds)
+            serving(
+                settings.scheduler_address, mounts(assembly, webhooks), grace_seconds=settings.shutdown_grace_seconds
+            )
         )
         await told_to_stop.wait()
 
 
-def mounts(assembly: Assembly) -> list[Mount]:
+def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
     """The services of the scheduler."""
     return [
         Mount(
@@ -188,6 +281,11 @@ def mounts(assembly: Assembly) -> list[Mount]:
             runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
             runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server,
             RuntimeServicer(assembly.view),
+        ),
+        Mount(
+            webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
+            webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
+            WebhookServicer(webhooks),
         ),
     ]
 

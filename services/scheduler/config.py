@@ -1,8 +1,11 @@
 """Settings of the scheduler."""
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from services.chassis.config import ChassisSettings
+from services.scheduler.domain.policy import Policy
 
 
 class SchedulerSettings(ChassisSettings):
@@ -12,13 +15,48 @@ class SchedulerSettings(ChassisSettings):
     """Name of a file in `config/fleets/`, or the path of one."""
     weights: str = "demo"
     """Passed to workers: "demo", "hub", or a directory of checkpoints."""
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """How long a worker may be silent before it counts as lost. Workers say something every 5 s."""
+    drain_seconds: float = Field(default=0.0, ge=0)
+    """How long renders may go on once the scheduler is told to stop, before they are checkpointed and queued again."""
     idle_release_seconds: float = Field(default=900.0, gt=0)
     """How long a runtime stays warm after its last request."""
+    scale_in_seconds: float = Field(default=120.0, gt=0)
+    """How long one stays that is idle beside another warm one of its version."""
     queue_ttl_seconds: float | None = Field(default=None, gt=0)
-    """How long a render may wait in the queue before it expires; for ever when unset."""
+    """How long a render may wait for its first attempt before it expires; for ever when unset."""
+    paused_ttl_seconds: float = Field(default=86_400.0, gt=0)
+    """How long a paused render is kept."""
+    max_queued_per_account: int | None = Field(default=10_000, gt=0)
+    """How many renders of an account may wait."""
+    max_running_per_account: int | None = Field(default=None, gt=0)
+    """How many renders of an account run at once; the others wait."""
+    gpu_seconds_per_day: float | None = Field(default=None, gt=0)
+    """Device time an account may use in 24 hours."""
+    max_queued_gpu_seconds_per_target: float | None = Field(default=None, gt=0)
+    """Device time that may wait for each slot before no more is taken on."""
+    webhooks_to_private_addresses: bool = False
+    """Whether webhooks may go to loopback and private addresses, and over http."""
     worker_launch_seconds: float = Field(default=60.0, gt=0)
     """How long a worker process may take until it serves."""
     worker_stop_seconds: float = Field(default=8.0, gt=0)
     """How long a worker may take to end before it is killed."""
     worker_spares: int = Field(default=1, ge=0)
     """Processes that wait with their imports done, so that the next cold start is spared seconds; 0 keeps none."""
+
+    @property
+    def policy(self) -> Policy:
+        """What the installation allows."""
+        ttl = self.queue_ttl_seconds
+        return Policy(
+            lease_seconds=self.lease_seconds,
+            drain_seconds=self.drain_seconds,
+            idle_release_seconds=self.idle_release_seconds,
+            scale_in_seconds=self.scale_in_seconds,
+            queue_ttl=timedelta(seconds=ttl) if ttl else None,
+            paused_ttl=timedelta(seconds=self.paused_ttl_seconds),
+            max_queued_per_account=self.max_queued_per_account,
+            max_running_per_account=self.max_running_per_account,
+            gpu_seconds_per_day=self.gpu_seconds_per_day,
+            max_queued_gpu_seconds_per_target=self.max_queued_gpu_seconds_per_target,
+        )

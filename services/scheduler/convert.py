@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from forge.billing.v1 import estimate_pb2
 from forge.catalog.v1 import model_pb2
 from forge.common.v1 import target_pb2
 from forge.scheduler.v1 import render_pb2, render_service_pb2, runtime_pb2, runtime_service_pb2
@@ -11,12 +12,13 @@ from forge.worker.v1 import worker_service_pb2
 from google.api import httpbody_pb2
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
+from services.scheduler.domain.facts import AttemptRecord, Failure, Output, PeakMemory, Phase, Progress, Timing
 from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.inputs import Rule
-from services.scheduler.domain.render import Failure, Output, PeakMemory, Phase, Progress, Render, RenderEvent, Timing
+from services.scheduler.domain.render import Render, RenderEvent
 from services.scheduler.domain.runtime import Runtime, family_status
-from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Made, Page, Version, WorkerState
-from services.scheduler.usecases.fleet_view import TargetView
+from services.scheduler.ports import Assignment, AttemptMoment, Estimate, LoadMoment, Made, Page, Version, WorkerState
+from services.scheduler.usecases.fleet_view import RuntimeView, TargetView
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 PREVIEW_MEDIA_TYPE = "image/webp"
@@ -64,8 +66,17 @@ def render_to_proto(render: Render) -> render_pb2.Render:
             phase: render_pb2.PhaseMemory(allocated_bytes=peak.allocated_bytes, reserved_bytes=peak.reserved_bytes)
             for phase, peak in render.peak_memory.items()
         },
+        explanation=render.explanation,
+        priority=render.priority,
+        prefer=render.prefer,
+        max_cost_usd=render.max_cost_usd,
+        pause_after_step=render.pause_after_step,
+        retry_of=render.retry_of,
+        branch_of=render.branch_of,
+        gpu_seconds=render.gpu_seconds,
+        attempts=map(_attempt_to_proto, render.attempts),
     )
-    for name in ("created_at", "started_at", "ended_at", "expires_at"):
+    for name in ("created_at", "started_at", "ended_at", "expires_at", "deadline"):
         if moment := getattr(render, name):
             getattr(message, name).CopyFrom(_timestamp(moment))
     return message
@@ -120,8 +131,9 @@ def body_to_proto(media_type: str, part: bytes) -> httpbody_pb2.HttpBody:
     return httpbody_pb2.HttpBody(content_type=media_type, data=part)
 
 
-def runtime_to_proto(runtime: Runtime, idle_release_seconds: float | None) -> runtime_pb2.Runtime:
+def runtime_to_proto(view: RuntimeView) -> runtime_pb2.Runtime:
     """A runtime."""
+    runtime = view.runtime
     return runtime_pb2.Runtime(
         id=runtime.id,
         slug=runtime.slug,
@@ -134,17 +146,23 @@ def runtime_to_proto(runtime: Runtime, idle_release_seconds: float | None) -> ru
         keep_warm=runtime.keep_warm,
         start_phase=runtime.start_phase,
         startup_ms=runtime.startup_ms,
-        idle_release_seconds=idle_release_seconds,
+        idle_release_seconds=view.idle_release_seconds,
+        start_message=runtime.start_message,
+        start_done_bytes=runtime.start_done_bytes,
+        start_total_bytes=runtime.start_total_bytes,
+        created_at=_timestamp(runtime.created_at),
+        cost_per_gpu_hour_usd=runtime.usd_per_hour,
+        cost_so_far_usd=view.cost_so_far_usd,
     )
 
 
-def family_to_proto(version: Version, runtimes: list[tuple[Runtime, float | None]]) -> runtime_service_pb2.FamilyStatus:
+def family_to_proto(version: Version, views: list[RuntimeView]) -> runtime_service_pb2.FamilyStatus:
     """How warm a version is."""
     return runtime_service_pb2.FamilyStatus(
         slug=version.slug,
         version=version.model_version,
-        status=family_status([runtime for runtime, _ in runtimes]),
-        runtimes=[runtime_to_proto(runtime, seconds) for runtime, seconds in runtimes],
+        status=family_status([view.runtime for view in views]),
+        runtimes=map(runtime_to_proto, views),
     )
 
 
@@ -182,6 +200,16 @@ def capacity_to_proto(views: list[TargetView]) -> runtime_service_pb2.GetCapacit
                 idle_runtimes=view.idle_runtimes,
                 busy_runtimes=view.busy_runtimes,
                 queued_renders=view.queued_renders,
+                queued_gpu_seconds=view.queued_gpu_seconds,
+                open_circuits=[
+                    runtime_pb2.OpenCircuit(
+                        slug=circuit.slug,
+                        version=circuit.model_version,
+                        until=_timestamp(circuit.until),
+                        message=circuit.message,
+                    )
+                    for circuit in view.open_circuits
+                ],
             )
             for view in views
         ]
@@ -205,6 +233,19 @@ def version_from_proto(
         rules=_rules(plain.get("x-forge-rules", ())),
         effects=_rules(plain.get("x-forge-effects", ())),
         known_targets=tuple((figure.gpu_type, figure.region) for figure in version.published_figures),
+        max_run_seconds=float(version.max_run_seconds) or Version.max_run_seconds,
+    )
+
+
+def estimate(target: estimate_pb2.TargetEstimate) -> Estimate:
+    """What a request takes and costs on a target. A start that is unknown is left out of the cold cost."""
+    cold_start_ms = _present(target, "cold_start_ms")
+    return Estimate(
+        request_seconds=target.request_ms / 1000,
+        start_seconds=None if cold_start_ms is None else cold_start_ms / 1000,
+        warm_usd=target.estimated_warm_request_cost_usd,
+        cold_usd=target.estimated_first_cold_request_cost_usd or target.estimated_warm_request_cost_usd,
+        usd_per_hour=target.cost_per_gpu_hour_usd,
     )
 
 
@@ -223,7 +264,8 @@ def load_to_proto(version: Version) -> worker_service_pb2.LoadRequest:
 def load_moment(event: worker_service_pb2.LoadEvent) -> LoadMoment:
     """A moment of a load."""
     failure = _failure(event.failure) if event.HasField("failure") else None
-    return LoadMoment(event.phase, event.message or event.phase, failure)
+    done, total = _present(event, "done_bytes"), _present(event, "total_bytes")
+    return LoadMoment(event.phase, event.message or event.phase, failure, done, total)
 
 
 def assignment_to_proto(assignment: Assignment, after_seq: int) -> worker_service_pb2.RenderRequest:
@@ -234,6 +276,7 @@ def assignment_to_proto(assignment: Assignment, after_seq: int) -> worker_servic
         output_key=assignment.output_key,
         checkpoint_key=assignment.checkpoint_key,
         fail_when_out_of_memory=assignment.fail_when_out_of_memory,
+        pause_after_step=assignment.pause_after_step,
         after_seq=after_seq,
     )
     request.input.update(assignment.inputs)
@@ -258,6 +301,7 @@ def attempt_moment(event: worker_service_pb2.AttemptEvent) -> AttemptMoment:
         result=_made(event.output) if event.HasField("output") else None,
         failure=_failure(event.failure) if event.HasField("failure") else None,
         canceled=event.HasField("canceled"),
+        paused=event.HasField("paused"),
     )
 
 
@@ -301,6 +345,20 @@ def _target_to_proto(target: Target | None) -> target_pb2.Target | None:
     if target is None:
         return None
     return target_pb2.Target(gpu_type=target.gpu_type, region=target.region, simulated=target.simulated)
+
+
+def _attempt_to_proto(record: AttemptRecord) -> render_pb2.RenderAttempt:
+    return render_pb2.RenderAttempt(
+        attempt=record.attempt,
+        epoch=record.epoch,
+        target=_target_to_proto(record.target),
+        started_at=_timestamp(record.began_at),
+        ended_at=_timestamp(record.ended_at) if record.ended_at else None,
+        gpu_seconds=record.gpu_seconds,
+        outcome=record.outcome,
+        message=record.message,
+        resumed_steps=record.resumed_steps,
+    )
 
 
 def _timing_to_proto(timing: Timing) -> render_pb2.Timing:

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from services.chassis.errors import Violation
+from services.scheduler.domain.facts import Failure, Output, PeakMemory, Phase
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.domain.inputs import Rule
-from services.scheduler.domain.render import Failure, Output, PeakMemory, Phase, Render, RenderEvent, RenderStatus
+from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.domain.runtime import Runtime
 
 
@@ -28,6 +29,7 @@ class Version:
     rules: tuple[Rule, ...]
     effects: tuple[Rule, ...]
     known_targets: tuple[tuple[str, str], ...]
+    max_run_seconds: float = 3600.0
 
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
@@ -43,15 +45,26 @@ class Catalog(Protocol):
         ...
 
 
-Costs = Mapping[tuple[str, str], tuple[float, float]]
-"""Cost in US dollars of a (warm, first cold) request by (device, region)."""
+@dataclass(frozen=True)
+class Estimate:
+    """What a request takes and costs on one target, as far as the estimates know."""
+
+    request_seconds: float | None = None
+    start_seconds: float | None = None
+    warm_usd: float | None = None
+    cold_usd: float | None = None
+    usd_per_hour: float | None = None
+
+
+EstimatesByTarget = Mapping[tuple[str, str], Estimate]
+"""By (device, region)."""
 
 
 class Estimates(Protocol):
-    """What a request would cost."""
+    """What a request would take and cost."""
 
-    async def request_cost_usd(self, slug: str, model_version: str) -> Costs:
-        """What is known of the costs; empty when nobody can say."""
+    async def of(self, slug: str, model_version: str) -> EstimatesByTarget:
+        """What is known of a version; empty when nobody can say."""
         ...
 
 
@@ -75,21 +88,45 @@ class Page:
     next_before: str | None
 
 
-class RenderStore(Protocol):
-    """Renders, their inputs and their logs. Every change of a render writes its event in the same transaction."""
+@dataclass(frozen=True)
+class Written:
+    """A render after a change, and the event of its log that says so."""
 
-    async def accept(self, render: Render, inputs: Mapping[str, Any], message: str) -> Render:
+    render: Render
+    event: RenderEvent
+
+
+class RenderStore(Protocol):
+    """Renders, their inputs and their logs. Every change of a render writes its event in the same transaction.
+
+    Every method raises StoreUnavailable when the store cannot be read or written now; then nothing has happened.
+    """
+
+    async def accept(
+        self, render: Render, inputs: Mapping[str, Any], message: str, *, keys_since: datetime
+    ) -> Written | Render:
         """Store a new render and its first event; durable when it returns.
 
-        When the account has used the idempotency key before, nothing is stored and that render is returned.
+        When the account has used the idempotency key before, nothing is stored and that render is returned. Keys of
+        renders accepted before `keys_since` are forgotten, but those of retries.
         """
         ...
 
-    async def advance(self, render_id: str, change: Change, message: str, *, epoch: int | None = None) -> Render | None:
+    async def with_key(self, account: str, key: str | None, *, keys_since: datetime) -> Render | None:
+        """The render that an idempotency key made; None for a key that is not known or no longer remembered."""
+        ...
+
+    async def advance(
+        self, render_id: str, change: Change, message: str, *, epoch: int | None = None
+    ) -> Written | None:
         """Apply `change` and append the event that says so; None when nothing changed.
 
         With `epoch`, nothing happens unless the render still has it: this is the fence.
         """
+        ...
+
+    async def renew(self, render_id: str, epoch: int, lease_until: datetime) -> bool:
+        """Renew the lease of an attempt that has nothing to tell; False when the render no longer is the attempt's."""
         ...
 
     async def get(self, account: str, render_id: str) -> Render | None:
@@ -114,8 +151,12 @@ class RenderStore(Protocol):
         """Renders of all accounts in these states, oldest first."""
         ...
 
-    async def queue_position(self, render: Render) -> int:
-        """Place of a queued render among all that wait; 1 is next."""
+    async def overdue(self, now: datetime) -> Sequence[Render]:
+        """Active renders whose lease is over."""
+        ...
+
+    async def ended_since(self, moment: datetime) -> Sequence[Render]:
+        """Renders of all accounts that ended after `moment`, oldest first."""
         ...
 
 
@@ -154,8 +195,8 @@ class Placer(Protocol):
         """Whether the process is there and is that worker."""
         ...
 
-    async def terminate(self, runtime_id: str, process: WorkerProcess) -> None:
-        """End a worker, kindly first. Returns once it is gone."""
+    async def terminate(self, runtime_id: str, process: WorkerProcess, *, kindly: bool = True) -> None:
+        """End a worker, at once unless `kindly`. Returns once it is gone."""
         ...
 
 
@@ -166,6 +207,8 @@ class LoadMoment:
     phase: str
     message: str
     failure: Failure | None = None
+    done_bytes: float | None = None
+    total_bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +221,7 @@ class Assignment:
     output_key: str
     checkpoint_key: str
     fail_when_out_of_memory: bool
+    pause_after_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,7 +238,7 @@ class Made:
 
 @dataclass(frozen=True)
 class AttemptMoment:
-    """A moment of an attempt. The last one has a result, a failure, or says canceled."""
+    """A moment of an attempt. The last one has a result, a failure, or says canceled or paused."""
 
     seq: int
     phase: Phase
@@ -211,6 +255,7 @@ class AttemptMoment:
     result: Made | None = None
     failure: Failure | None = None
     canceled: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -269,20 +314,24 @@ class Clock(Protocol):
 
 
 class Listener(Protocol):
-    """Somebody who waits for a render's next event."""
+    """Somebody who waits for a render's next event. It holds a few events, not all: the store is the truth."""
+
+    async def next(self, seconds: float) -> RenderEvent | None:
+        """The next event that was told, oldest first; None after `seconds` without one, or when some were dropped."""
+        ...
 
     async def heard(self, seconds: float) -> bool:
-        """Return True once there was a ring since the last call, or False after `seconds`."""
+        """Return True once something was told since the last call, or False after `seconds`."""
         ...
 
 
 class Bell(Protocol):
-    """Tells waiting calls that a render has a new event. Hearing nothing proves nothing: the store is the truth."""
+    """Tells waiting calls of a render's new event. Hearing nothing proves nothing: the store is the truth."""
 
-    def ring(self, render_id: str) -> None:
-        """Wake everybody who listens for the render."""
+    def ring(self, render_id: str, event: RenderEvent) -> None:
+        """Tell everybody who listens for the render."""
         ...
 
     def listening(self, render_id: str) -> AbstractContextManager[Listener]:
-        """Listen for a render's rings while the block runs."""
+        """Listen for a render's events while the block runs."""
         ...

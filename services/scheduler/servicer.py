@@ -52,6 +52,24 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
     async def CancelRender(self, request, context):
         return convert.render_to_proto(await self._scheduler.cancel(caller().account, request.render_id))
 
+    async def RetryRender(self, request, context):
+        return convert.render_to_proto(await self._scheduler.retry(caller().account, request.render_id))
+
+    async def ContinueRender(self, request, context):
+        render = await self._scheduler.resume(
+            caller().account, request.render_id, pause_after_step=request.pause_after_step
+        )
+        return convert.render_to_proto(render)
+
+    async def BranchRender(self, request, context):
+        render = await self._scheduler.branch(
+            caller().account,
+            request.render_id,
+            convert.body(request.input),
+            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+        )
+        return convert.render_to_proto(render)
+
     async def WatchRender(self, request, context):
         events = await self._scheduler.watch(caller().account, request.render_id, after_seq=request.after_seq)
         await context.send_initial_metadata(())  # HTTP clients see the answer begin although nothing may happen yet
@@ -80,12 +98,19 @@ class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):
     async def GetFamilyStatus(self, request, context):
         return convert.family_to_proto(*await self._fleet.family(request.slug, request.version))
 
+    async def WatchFamily(self, request, context):
+        views = await self._fleet.watch(request.slug, request.version)
+        async with aclosing(views):
+            async for view in views:
+                yield convert.family_to_proto(*view)
+
     async def StartRuntime(self, request, context):
         started = await self._fleet.start(
             request.slug,
             request.version,
             convert.pin(request.gpu_type, request.region),
             keep_warm=request.run_until_stopped,
+            idle_release_seconds=request.idle_release_seconds if request.HasField("idle_release_seconds") else None,
         )
         return convert.started_to_proto(*started)
 

@@ -8,7 +8,8 @@ from grpc import aio
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.status import errors_of
-from services.scheduler.ports import Costs
+from services.scheduler import convert
+from services.scheduler.ports import Estimate, EstimatesByTarget
 
 log = structlog.get_logger()
 
@@ -23,29 +24,34 @@ class GrpcEstimates:
     def __init__(self, channel: aio.Channel, clock: Clock) -> None:
         self._stub = rpc.BillingEstimateServiceStub(channel)
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[float, Costs]] = {}
+        self._known: dict[tuple[str, str], tuple[float, EstimatesByTarget]] = {}
 
-    async def request_cost_usd(self, slug: str, model_version: str) -> Costs:
-        """What is known of the costs; empty when nobody can say."""
+    async def of(self, slug: str, model_version: str) -> EstimatesByTarget:
+        """What is known of a version; empty when nobody can say."""
         key = (slug, model_version)
         good_until, known = self._known.get(key, (float("-inf"), {}))
         if self._clock.monotonic() < good_until:
             return known
         try:
-            async with errors_of("billing-estimate"):
-                request = pb.GetRunEstimateRequest(slug=slug, model_version=model_version)
-                estimate = await self._stub.GetRunEstimate(request, timeout=TIMEOUT_SECONDS)
-            known = {
-                (t.gpu_type, t.region): (
-                    t.estimated_warm_request_cost_usd,
-                    t.estimated_first_cold_request_cost_usd or t.estimated_warm_request_cost_usd,
-                )
-                for t in estimate.targets
-            }
+            known = await self._ask(slug, model_version)
             fresh = FRESH_SECONDS
         except ForgeError as error:
-            if error.kind is not Kind.NOT_FOUND:
-                log.warning("no estimate", slug=slug, reason=error.reason)
+            log.warning("no estimate", slug=slug, reason=error.reason)
             fresh = RETRY_SECONDS
         self._known[key] = (self._clock.monotonic() + fresh, known)
         return known
+
+    async def _ask(self, slug: str, model_version: str) -> EstimatesByTarget:
+        """The price of every target, and the estimates of those that have figures."""
+        async with errors_of("billing-estimate"):
+            prices = await self._stub.ListPrices(pb.ListPricesRequest(), timeout=TIMEOUT_SECONDS)
+        known = {(p.gpu_type, p.region): Estimate(usd_per_hour=p.cost_per_gpu_hour_usd) for p in prices.prices}
+        request = pb.GetRunEstimateRequest(slug=slug, model_version=model_version)
+        try:
+            async with errors_of("billing-estimate"):
+                estimate = await self._stub.GetRunEstimate(request, timeout=TIMEOUT_SECONDS)
+        except ForgeError as error:
+            if error.kind is Kind.NOT_FOUND:  # no figures
+                return known
+            raise
+        return known | {(t.gpu_type, t.region): convert.estimate(t) for t in estimate.targets}

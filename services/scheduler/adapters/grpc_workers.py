@@ -13,7 +13,7 @@ from services.chassis.errors import ForgeError
 from services.chassis.identity import Caller
 from services.chassis.status import to_error
 from services.scheduler import convert
-from services.scheduler.domain.errors import WorkerLost
+from services.scheduler.domain.errors import WorkerLost, WorkerOccupied
 from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Version, WorkerState
 
 TIMEOUT_SECONDS = 5.0
@@ -80,4 +80,5 @@ def _meaning(error: aio.AioRpcError) -> ForgeError:
     """A worker that does not answer is lost; one that answers with an error means that error."""
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return WorkerLost()
-    return to_error(error, "the worker")
+    meaning = to_error(error, "the worker")
+    return WorkerOccupied(meaning.message) if meaning.reason == WorkerOccupied.reason else meaning

@@ -108,19 +108,22 @@ class LocalPlacer:
         """Whether the process is there and is that worker."""
         return self._process(runtime_id, process) is not None
 
-    async def terminate(self, runtime_id: str, process: WorkerProcess) -> None:
-        """End a worker, kindly first."""
+    async def terminate(self, runtime_id: str, process: WorkerProcess, *, kindly: bool = True) -> None:
+        """End a worker, kindly first unless it would not hear that."""
         found = self._process(runtime_id, process)
         if found is not None:
-            await asyncio.to_thread(self._end, found)
+            await asyncio.to_thread(self._end, found, kindly)
         if child := self._children.pop(process.pid, None):
             with suppress(subprocess.TimeoutExpired):  # its last threads may take a moment
                 await asyncio.to_thread(child.wait, self._stop_seconds)
         self._address_file(runtime_id).unlink(missing_ok=True)
 
-    def _end(self, process: psutil.Process) -> None:
+    def _end(self, process: psutil.Process, kindly: bool) -> None:
         try:
-            process.terminate()
+            if kindly:
+                process.terminate()
+            else:
+                process.kill()
             process.wait(self._stop_seconds)
         except psutil.TimeoutExpired:
             log.warning("worker killed: it did not end in time", pid=process.pid)

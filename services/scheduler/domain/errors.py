@@ -121,3 +121,66 @@ class WorkerLost(ForgeError):
 
     def __init__(self) -> None:
         super().__init__("the worker was lost", retry_after_seconds=1)
+
+
+class WorkerOccupied(ForgeError):
+    """The worker does something else than the scheduler thinks."""
+
+    kind = Kind.CONFLICT
+    reason = "WORKER_BUSY"
+
+
+class CostLimitExceeded(ForgeError):
+    """Every target the request may run on is expected to cost more than it may."""
+
+    kind = Kind.INVALID
+    reason = "COST_LIMIT_EXCEEDED"
+
+    def __init__(self, max_cost_usd: float, estimated_cost_usd: float) -> None:
+        super().__init__(
+            f"the cheapest target is expected to cost ${estimated_cost_usd:.4f}, more than max_cost_usd {max_cost_usd}",
+            violations=[Violation("max_cost_usd", f"must be at least {estimated_cost_usd:.4f}, or be left out")],
+            metadata={"estimated_cost_usd": f"{estimated_cost_usd:.6f}"},
+        )
+
+
+class QuotaExceeded(ForgeError):
+    """The account has used up a quota."""
+
+    kind = Kind.EXHAUSTED
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, quota: str, words: str, retry_after_seconds: float) -> None:
+        super().__init__(words, metadata={"quota": quota}, retry_after_seconds=retry_after_seconds)
+
+
+class TargetOverloaded(ForgeError):
+    """Too much work waits for every target of the request."""
+
+    kind = Kind.EXHAUSTED
+    reason = "TARGET_OVERLOADED"
+
+    def __init__(self, pin: str, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"so much work waits for {pin} that no more is taken on", retry_after_seconds=retry_after_seconds
+        )
+
+
+class RenderNotPaused(ForgeError):
+    """Only a paused render can be gone on from."""
+
+    kind = Kind.CONFLICT
+    reason = "RENDER_NOT_PAUSED"
+
+    def __init__(self, render_id: str, status: str) -> None:
+        super().__init__(f"render '{render_id}' is {status}, not paused")
+
+
+class RenderNotRetryable(ForgeError):
+    """Only a render that ended without a video can be tried again."""
+
+    kind = Kind.CONFLICT
+    reason = "RENDER_NOT_RETRYABLE"
+
+    def __init__(self, render_id: str, status: str) -> None:
+        super().__init__(f"render '{render_id}' is {status}: only one that failed, expired or was canceled is retried")

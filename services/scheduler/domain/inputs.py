@@ -7,27 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.chassis.errors import Violation
-
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
-"""Fields of an inference body that are not inputs of the model."""
-
-ON_OUT_OF_MEMORY = ("make_room", "fail")
-"""What may happen to a render whose device has too little memory; the first is the default."""
+from services.scheduler.domain.routing import ROUTING_FIELDS
 
 FRAMES_PER_LATENT_FRAME = 4  # both video autoencoders compress time by four
-
-
-@dataclass(frozen=True)
-class Request:
-    """An inference body, taken apart: where it goes, and what the model reads."""
-
-    slug: str
-    model_version: str | None
-    gpu_type: str | None
-    region: str | None
-    request_id: str | None
-    fail_when_out_of_memory: bool
-    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,37 +19,6 @@ class Rule:
     kind: str
     fields: tuple[str, ...]
     text: str
-
-
-def take_apart(body: Mapping[str, Any], path_slug: str | None) -> tuple[Request, list[Violation]]:
-    """Split a body into routing and inputs; says what is wrong with the routing."""
-    violations: list[Violation] = []
-    routing: dict[str, str | None] = {}
-    for name in sorted(ROUTING_FIELDS):
-        value = body.get(name)
-        if value is not None and not (isinstance(value, str) and value):
-            violations.append(Violation(name, "must be a non-empty string"))
-            value = None
-        routing[name] = value
-    model = routing["model"]
-    if path_slug and model and model != path_slug:
-        violations.append(Violation("model", f"must be '{path_slug[:100]}' as in the path, or be left out"))
-    if not path_slug and not model and not violations:
-        violations.append(Violation("model", "is required: the slug of the model to run"))
-    if (request_id := routing["request_id"]) and len(request_id) > 200:
-        violations.append(Violation("request_id", "must have at most 200 characters"))
-    if routing["on_out_of_memory"] not in (None, *ON_OUT_OF_MEMORY):
-        violations.append(Violation("on_out_of_memory", f"must be one of: {', '.join(ON_OUT_OF_MEMORY)}"))
-    request = Request(
-        slug=path_slug or model or "",
-        model_version=routing["model_version"],
-        gpu_type=routing["gpu_type"],
-        region=routing["region"],
-        request_id=routing["request_id"],
-        fail_when_out_of_memory=routing["on_out_of_memory"] == "fail",
-        inputs={name: value for name, value in body.items() if name not in ROUTING_FIELDS},
-    )
-    return request, violations
 
 
 def unknown_inputs(inputs: Mapping[str, Any], known: Iterable[str]) -> list[Violation]:
@@ -135,6 +86,19 @@ def inputs_without_effect(
         and not _EFFECTS[effect.kind](effect.fields, complete)
     ]
     return (*never, *here)
+
+
+def fixed_inputs(
+    before: Mapping[str, Any], after: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]
+) -> list[Violation]:
+    """A violation for each input that differs although a render that has begun cannot change it any more."""
+    free = sorted(name for name, schema in properties.items() if schema.get("x-forge-branchable"))
+    hint = f"a branch may change: {', '.join(free)}" if free else "no input of this version can change any more"
+    return [
+        Violation(name, f"cannot change any more; {hint}")
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) and name not in free
+    ]
 
 
 def _is_integer(schema: Mapping[str, Any]) -> bool:

@@ -7,6 +7,19 @@ from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import ForgeError
+from services.scheduler.domain.facts import (
+    AttemptRecord,
+    Failure,
+    Outcome,
+    Output,
+    PeakMemory,
+    Phase,
+    Prefer,
+    Priority,
+    Progress,
+    Timing,
+    milliseconds,
+)
 from services.scheduler.domain.fleet import Pin, Target
 
 MAX_LOSSES = 3
@@ -18,6 +31,7 @@ class RenderStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     CANCELING = "canceling"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -30,8 +44,15 @@ _MOVES: Mapping[RenderStatus, frozenset[RenderStatus]] = {
         {RenderStatus.RUNNING, RenderStatus.CANCELED, RenderStatus.EXPIRED, RenderStatus.FAILED}
     ),
     RenderStatus.RUNNING: frozenset(
-        {RenderStatus.SUCCEEDED, RenderStatus.FAILED, RenderStatus.CANCELING, RenderStatus.QUEUED}
+        {
+            RenderStatus.SUCCEEDED,
+            RenderStatus.FAILED,
+            RenderStatus.CANCELING,
+            RenderStatus.PAUSED,
+            RenderStatus.QUEUED,
+        }
     ),
+    RenderStatus.PAUSED: frozenset({RenderStatus.QUEUED, RenderStatus.CANCELED, RenderStatus.EXPIRED}),
     # A render that finished before its cancelation took effect has succeeded: its video exists.
     RenderStatus.CANCELING: frozenset({RenderStatus.CANCELED, RenderStatus.SUCCEEDED, RenderStatus.FAILED}),
     RenderStatus.SUCCEEDED: frozenset(),
@@ -42,6 +63,8 @@ _MOVES: Mapping[RenderStatus, frozenset[RenderStatus]] = {
 
 FINAL = frozenset(status for status, moves in _MOVES.items() if not moves)
 ACTIVE = frozenset({RenderStatus.RUNNING, RenderStatus.CANCELING})
+WAITING = frozenset({RenderStatus.QUEUED, RenderStatus.PAUSED})
+RETRYABLE = FINAL - {RenderStatus.SUCCEEDED}
 
 
 class IllegalMove(ForgeError):
@@ -51,81 +74,17 @@ class IllegalMove(ForgeError):
         super().__init__(f"a render cannot go from {source} to {to}")
 
 
-class Phase(StrEnum):
-    """What is being done for a render."""
-
-    QUEUED = "queued"
-    STARTING = "starting"
-    ENCODING = "encoding"
-    DENOISING = "denoising"
-    DECODING = "decoding"
-    MUXING = "muxing"
-    STORING = "storing"
-    DONE = "done"
-
-
 @dataclass(frozen=True)
-class Progress:
-    """How far an attempt is. `fraction` is of work, 0 to 1; steps are those the device has finished."""
+class Lease:
+    """What an attempt begins with: a runtime, and the reason why it is this one."""
 
-    done_steps: int = 0
-    total_steps: int = 0
-    fraction: float = 0.0
-    queue_position: int | None = None
-    eta_seconds_p50: float | None = None
-    eta_seconds_p90: float | None = None
-    playable_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What took how long; None for what did not happen, or not yet.
-
-    `eta_error` is how far the ETAs were off, as a share of the attempt.
-    """
-
-    queued_ms: int | None = None
-    cold_start_ms: int | None = None
-    encode_ms: int | None = None
-    denoise_ms: int | None = None
-    decode_ms: int | None = None
-    mux_ms: int | None = None
-    store_ms: int | None = None
-    model_ms: int | None = None
-    total_ms: int | None = None
-    first_frames_ms: int | None = None
-    eta_error: float | None = None
-
-
-@dataclass(frozen=True)
-class PeakMemory:
-    """The most memory in use at once, in bytes."""
-
-    allocated_bytes: int
-    reserved_bytes: int
-
-
-@dataclass(frozen=True)
-class Output:
-    """A stored video. `key` is its place in the object store."""
-
-    key: str
-    media_type: str
-    size_bytes: int
-    sha256: str
-    width: int
-    height: int
-    num_frames: int
-    fps: float
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a render failed. `retry` when the same request may succeed later."""
-
-    reason: str
-    message: str
-    retry: bool = False
+    runtime_id: str
+    target: Target
+    is_cold: bool
+    until: datetime
+    why: str
+    estimated_cost_usd: float | None = None
+    usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +93,8 @@ class Render:
 
     `epoch` is the fencing number: it grows by one with every lease, and what an attempt writes counts only while the
     render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log. `pieces`
-    of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview.
+    of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview. `stopping` is
+    why a render is being ended although nobody canceled it.
     """
 
     id: str
@@ -147,6 +107,13 @@ class Render:
     idempotency_key: str | None = None
     request_sha256: str = ""
     expires_at: datetime | None = None
+    deadline: datetime | None = None
+    priority: Priority = Priority.NORMAL
+    prefer: Prefer = Prefer.CHEAPEST
+    max_cost_usd: float | None = None
+    pause_after_step: int = 0
+    retry_of: str = ""
+    branch_of: str = ""
     trace_context: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     warnings: tuple[str, ...] = ()
@@ -160,16 +127,19 @@ class Render:
     epoch: int = 0
     attempt: int = 0
     losses: int = 0
+    attempts: tuple[AttemptRecord, ...] = ()
     lease_until: datetime | None = None
     runtime_id: str | None = None
     target: Target | None = None
     was_cold_start: bool | None = None
     worker_seq: int = 0
     estimated_cost_usd: float | None = None
+    explanation: str = ""
     pieces: int = 0
     checkpoint_key: str = ""
     preview_key: str = ""
     preview_seq: int = 0
+    stopping: Failure | None = None
 
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -189,62 +159,142 @@ class Render:
         """Whether nothing can change any more."""
         return self.status in FINAL
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing changes unless somebody asks for it."""
+        return self.is_final or self.status is RenderStatus.PAUSED
+
+    @property
+    def was_paused(self) -> bool:
+        """Whether one of its attempts ended with a pause."""
+        return any(record.outcome is Outcome.PAUSED for record in self.attempts)
+
+    @property
+    def give_up_at(self) -> datetime | None:
+        """When it is given up if it still waits; None for never."""
+        return min((moment for moment in (self.expires_at, self.deadline) if moment is not None), default=None)
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Device time it has held, over all attempts."""
+        return sum(record.gpu_seconds for record in self.attempts)
+
+    @property
+    def usd(self) -> float:
+        """What its device time costs so far, as far as prices are known."""
+        return sum(record.usd or 0.0 for record in self.attempts)
+
     def moved(self, to: RenderStatus, **changes: Any) -> "Render":
         """The render after a move. Raises IllegalMove where the table has none."""
         if to not in _MOVES[self.status]:
             raise IllegalMove(self.status, to)
         return replace(self, status=to, **changes)
 
-    def leased(
-        self,
-        *,
-        runtime_id: str,
-        target: Target,
-        cold: bool,
-        now: datetime,
-        lease: timedelta,
-        estimated_cost_usd: float | None,
-    ) -> "Render":
+    def leased(self, lease: Lease, now: datetime) -> "Render":
         """The render at the start of a new attempt on a runtime."""
+        epoch, attempt = self.epoch + 1, self.attempt + 1
+        record = AttemptRecord(
+            attempt=attempt,
+            epoch=epoch,
+            runtime_id=lease.runtime_id,
+            target=lease.target,
+            began_at=now,
+            accrued_at=now,
+            usd_per_hour=lease.usd_per_hour,
+        )
         return self.moved(
             RenderStatus.RUNNING,
-            phase=Phase.STARTING if cold else Phase.ENCODING,
+            phase=Phase.STARTING if lease.is_cold else Phase.ENCODING,
             progress=Progress(),
-            epoch=self.epoch + 1,
-            attempt=self.attempt + 1,
-            lease_until=now + lease,
-            runtime_id=runtime_id,
-            target=target,
-            was_cold_start=cold,
+            epoch=epoch,
+            attempt=attempt,
+            attempts=(*self.attempts, record),
+            lease_until=lease.until,
+            runtime_id=lease.runtime_id,
+            target=lease.target,
+            was_cold_start=lease.is_cold,
             worker_seq=0,
             pieces=0,
-            estimated_cost_usd=estimated_cost_usd,
+            estimated_cost_usd=lease.estimated_cost_usd,
+            explanation=lease.why,
+            expires_at=None,  # it has started; only a deadline ends it now
             started_at=self.started_at or now,
             timing=Timing(queued_ms=milliseconds(self.created_at, now)),
         )
 
-    def released(self) -> "Render":
-        """The render back in the queue, because its runtime was taken away on purpose."""
-        return self.moved(
-            RenderStatus.QUEUED, phase=Phase.QUEUED, progress=Progress(), runtime_id=None, lease_until=None
-        )
+    def accrued(self, seconds: float, now: datetime) -> "Render":
+        """The render after its running attempt has held its device for so much longer."""
+        *earlier, last = self.attempts
+        record = replace(last, gpu_seconds=last.gpu_seconds + seconds, accrued_at=now)
+        return replace(self, attempts=(*earlier, record))
 
-    def lost(self, now: datetime, cause: "Failure | None" = None) -> "Render":
+    def released(self, now: datetime, why: str) -> "Render":
+        """The render back in the queue, because it was taken off its runtime on purpose."""
+        if self.status is RenderStatus.CANCELING:
+            return self.stopped(now)
+        return self._left(Outcome.RELEASED, now, why)._queued_again(RenderStatus.RUNNING)
+
+    def lost(self, now: datetime, why: str, cause: Failure | None = None) -> "Render":
         """The render after its worker went away: back in the queue, or failed when that happened too often.
 
         `cause` is what it then failed for; None means that nobody knows more than that workers were lost.
         """
         if self.status is RenderStatus.CANCELING:
-            return self.ended(RenderStatus.CANCELED, now)
-        if self.losses + 1 < MAX_LOSSES:
-            return replace(self.released(), losses=self.losses + 1)
+            return self.stopped(now)
+        lost = replace(self._left(Outcome.LOST, now, why), losses=self.losses + 1)
+        if lost.losses < MAX_LOSSES:
+            return lost._queued_again(RenderStatus.RUNNING)
         failure = cause or Failure("WORKER_LOST", f"{MAX_LOSSES} workers were lost while rendering it", retry=True)
-        return replace(self.ended(RenderStatus.FAILED, now, error=failure), losses=self.losses + 1)
+        return lost.ended(RenderStatus.FAILED, now, error=failure)
+
+    def paused(self, now: datetime, expires_at: datetime | None) -> "Render":
+        """The render at rest after the step it was to pause after."""
+        left = self._left(Outcome.PAUSED, now, "paused as asked")
+        return left.moved(
+            RenderStatus.PAUSED,
+            progress=self.progress.at_rest,
+            runtime_id=None,
+            lease_until=None,
+            expires_at=expires_at,
+            pause_after_step=0,
+            explanation="waits to be continued, branched or canceled",
+        )
+
+    def continued(self, pause_after_step: int) -> "Render":
+        """The paused render back in the queue."""
+        return replace(self._queued_again(RenderStatus.PAUSED), expires_at=None, pause_after_step=pause_after_step)
+
+    def stopped(self, now: datetime) -> "Render":
+        """The render that was being canceled, at its end."""
+        if self.stopping is not None:
+            return self.ended(RenderStatus.FAILED, now, error=self.stopping)
+        return self.ended(RenderStatus.CANCELED, now)
 
     def ended(self, to: RenderStatus, now: datetime, **changes: Any) -> "Render":
         """The render at its end."""
         timing = replace(changes.pop("timing", self.timing), total_ms=milliseconds(self.created_at, now))
-        return self.moved(to, ended_at=now, timing=timing, lease_until=None, runtime_id=None, **changes)
+        changes.setdefault("progress", self.progress.at_rest)
+        left = self
+        if self.attempts and self.attempts[-1].outcome is Outcome.RUNNING:
+            error: Failure | None = changes.get("error")
+            left = self._left(Outcome(to.value), now, error.message if error else "")
+        return left.moved(to, ended_at=now, timing=timing, lease_until=None, runtime_id=None, explanation="", **changes)
+
+    def _left(self, outcome: Outcome, now: datetime, message: str) -> "Render":
+        *earlier, last = self.attempts
+        return replace(self, attempts=(*earlier, last.ended(outcome, now, message)))
+
+    def _queued_again(self, source: RenderStatus) -> "Render":
+        if self.status is not source:
+            raise IllegalMove(self.status, RenderStatus.QUEUED)
+        return self.moved(
+            RenderStatus.QUEUED,
+            phase=Phase.QUEUED,
+            progress=Progress(),
+            runtime_id=None,
+            lease_until=None,
+            explanation="",
+        )
 
 
 @dataclass(frozen=True)
@@ -287,6 +337,6 @@ def snapshot(render: Render, at: datetime, message: str) -> RenderEvent:
     )
 
 
-def milliseconds(start: datetime, end: datetime) -> int:
-    """Whole milliseconds between two moments; never negative, whatever the clock did."""
-    return max(0, round((end - start) / timedelta(milliseconds=1)))
+def expiry(now: datetime, ttl: timedelta | None) -> datetime | None:
+    """When something that may wait `ttl` from now is given up."""
+    return None if ttl is None else now + ttl

@@ -46,6 +46,12 @@ class Runtime:
     address: str | None = None
     pid: int | None = None
     start_phase: str = ""
+    start_message: str = ""
+    start_done_bytes: float | None = None
+    start_total_bytes: float | None = None
+    idle_release_seconds: float | None = None
+    """How long it stays warm without work; None for the installation's own."""
+    usd_per_hour: float | None = None
     startup_ms: int | None = None
     render_id: str | None = None
 

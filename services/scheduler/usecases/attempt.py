@@ -1,115 +1,187 @@
 """One try at a render on one runtime."""
 
 import asyncio
-import math
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 from opentelemetry import trace
 
+from services.chassis.storage import StoreUnavailable
+from services.chassis.tasks import uninterrupted
 from services.chassis.telemetry import extract_context
-from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
-from services.scheduler.domain.render import (
-    ACTIVE,
-    Failure,
-    Phase,
-    Progress,
-    Render,
-    RenderStatus,
-    Timing,
-    milliseconds,
-)
-from services.scheduler.ports import Assignment, AttemptMoment, Bell, Change, Clock, Made, RenderStore, Workers
+from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost, WorkerOccupied
+from services.scheduler.domain.facts import Failure, Phase
+from services.scheduler.domain.limits import overrun
+from services.scheduler.domain.policy import Policy
+from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
+from services.scheduler.ports import Assignment, AttemptMoment, Change, Clock, RenderStore, Workers
+from services.scheduler.usecases.moments import progressed, succeeded
+from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("forge.scheduler")
 
-LEASE = timedelta(seconds=30)
-
-# The worker's names of phases, and where their durations go.
-_TIMING_FIELDS: Mapping[str, str] = {
-    "encoding": "encode_ms",
-    "denoising": "denoise_ms",
-    "decoding": "decode_ms",
-    "muxing": "mux_ms",
-    "storing": "store_ms",
-}
+TICK_SECONDS = 1.0
+STORE_RETRY_SECONDS = 1.0
+# After these the device may be in any state: the worker is not used again.
+_SPOILS_WORKER = frozenset({"OUT_OF_MEMORY", "ENGINE_FAILED"})
 
 
 class Superseded(Exception):
     """The render has moved on without this attempt: another epoch, or already at its end."""
 
 
+class CancelIgnored(Exception):
+    """The worker did not stop in the time it had."""
+
+
 class Attempt:
-    """Drives a leased render on its runtime to an end. Every write is fenced by the attempt's epoch."""
+    """Drives a leased render on its runtime to an end. Every write is fenced by the attempt's epoch.
+
+    The lease is measured by this process's own clock that only grows; the store has it for others. Device time counts
+    up to the last sign of life.
+    """
 
     def __init__(
         self,
         render: Render,
         *,
+        renders: Renders,
         store: RenderStore,
         runtimes: Runtimes,
         workers: Workers,
-        bell: Bell,
         clock: Clock,
+        policy: Policy,
+        max_run_seconds: float,
     ) -> None:
         if render.runtime_id is None:
             raise ValueError("an attempt needs a leased render")
-        self._render = render
+        self.render = render
+        """As it was last written."""
         self._runtime_id = render.runtime_id
+        self._renders = renders
         self._store = store
         self._runtimes = runtimes
         self._workers = workers
-        self._bell = bell
         self._clock = clock
+        self._policy = policy
+        self._max_run_seconds = max_run_seconds
+        self._heard_at = clock.monotonic()
+        # An attempt taken over from an earlier scheduler has held its device meanwhile, but no longer than a lease:
+        # a worker that hears nothing for so long stops.
+        unseen = (clock.now() - render.attempts[-1].accrued_at).total_seconds()
+        self._accrued_at = self._heard_at - min(max(0.0, unseen), policy.lease_seconds)
         self._canceled = asyncio.Event()
+        self._canceled_at: float | None = None
+        self._is_draining = False
+        self._writing = asyncio.Lock()
 
     def cancel(self) -> None:
         """Ask for the end; the store has the render as canceling already."""
-        self._canceled.set()
+        if self._canceled_at is None:
+            self._canceled_at = self._clock.monotonic()
+            self._canceled.set()
+
+    def drain(self) -> None:
+        """From now on, losing the worker is no loss: it is being told to end."""
+        self._is_draining = True
+
+    def elapsed_seconds(self) -> float:
+        """Device time of the attempt so far."""
+        return self.render.attempts[-1].gpu_seconds + self._clock.monotonic() - self._accrued_at
 
     async def run(self) -> None:
-        """Run until the render has ended or is queued again. Raises nothing but CancelledError, which releases it."""
-        context = extract_context(self._render.trace_context)
-        attributes = {"forge.render_id": self._render.id, "forge.attempt": self._render.attempt}
+        """Run until the render has ended or is queued again. Raises nothing but CancelledError, which releases it.
+
+        The runtime is given back by whoever took it for the attempt.
+        """
+        context = extract_context(self.render.trace_context)
+        attributes = {"forge.render_id": self.render.id, "forge.attempt": self.render.attempt}
         with tracer.start_as_current_span("attempt", context=context, attributes=attributes):
             try:
                 await self._run()
             except Superseded:
-                log.info("attempt superseded", render_id=self._render.id, epoch=self._render.epoch)
-            finally:
-                self._runtimes.release(self._runtime_id, self._render.id)
+                log.info("attempt superseded", render_id=self.render.id, epoch=self.render.epoch)
+                await self._stop_worker()
 
     async def _run(self) -> None:
         try:
-            if await self._warm_up():
-                await self._follow_worker()
+            await self._watched(self._work())
         except RuntimeStartFailed as error:
             failure = Failure(error.cause_reason, error.message, retry=error.retry)
-            if error.retry:
+            if self._is_draining:
+                await self._release("released: the platform is shutting down")
+            elif error.retry:
                 await self._lose(error.message, failure)
             else:
                 await self._end(RenderStatus.FAILED, error.message, error=failure)
         except WorkerLost:
-            await self._runtimes.lost(self._runtime_id)
-            await self._lose("the worker was lost")
+            self._runtimes.discard(self._runtime_id)
+            if self._is_draining:
+                await self._release("released: the platform is shutting down")
+            else:
+                await self._lose("the worker was lost")
+        except WorkerOccupied:
+            self._runtimes.discard(self._runtime_id)
+            await self._release("released: the worker was at something else")
+        except CancelIgnored:
+            self._runtimes.discard(self._runtime_id)
+            await self._end(RenderStatus.CANCELED, "canceled; the worker did not answer")
         except asyncio.CancelledError:
-            await asyncio.shield(self._release())
+            with suppress(TimeoutError):  # a store that is away now will be found as it is
+                async with asyncio.timeout(3 * STORE_RETRY_SECONDS):
+                    await self._release("released: the platform is shutting down")
             raise
         except Superseded:
             raise
         except Exception:
-            log.exception("attempt failed unexpectedly", render_id=self._render.id)
+            log.exception("attempt failed unexpectedly", render_id=self.render.id)
             await self._end(RenderStatus.FAILED, "internal error", error=Failure("INTERNAL", "internal error"))
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work until it is done, or until the watch says that it must not go on."""
+        tasks = [asyncio.create_task(work), asyncio.create_task(self._watch())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:  # the work's own end counts before the watch's
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def _watch(self) -> None:
+        """Stop what runs too long, costs too much or misses its deadline. WorkerLost, CancelIgnored, Superseded."""
+        while True:
+            await self._clock.sleep(TICK_SECONDS)
+            now, lease = self._clock.monotonic(), self._policy.lease_seconds
+            if self._canceled_at is not None and now - self._canceled_at > 2 * lease:
+                raise CancelIgnored
+            if now - self._heard_at > lease:
+                log.warning("worker silent for too long", render_id=self.render.id, runtime_id=self._runtime_id)
+                raise WorkerLost
+            if self._canceled_at is None and (failure := self._overrun()):
+                await self._write(partial(_stopping, failure), failure.message)
+                self.cancel()
+
+    def _overrun(self) -> Failure | None:
+        elapsed = self.elapsed_seconds()
+        return overrun(self.render, self._clock.now(), elapsed_seconds=elapsed, max_run_seconds=self._max_run_seconds)
+
+    async def _work(self) -> None:
+        if await self._warm_up():
+            await self._follow_worker()
 
     async def _warm_up(self) -> bool:
         """Wait until the runtime is warm, unless it is already; False when the render was canceled meanwhile."""
-        if self._render.phase is not Phase.STARTING:
+        if self.render.phase is not Phase.STARTING:
             return True
         with tracer.start_as_current_span("cold start"):
             following = asyncio.create_task(self._follow_start())
@@ -122,17 +194,23 @@ class Attempt:
             finally:
                 following.cancel()
                 canceled.cancel()
+                await asyncio.gather(following, canceled, return_exceptions=True)
         await self._end(RenderStatus.CANCELED, "canceled")
         return False
 
     async def _follow_start(self) -> None:
+        """Tell of the start. Its own patience ends it when it hangs; meanwhile the lease is renewed in silence."""
         began = self._clock.monotonic()
-        async with aclosing(self._runtimes.starting(self._runtime_id)) as moments:
+        async with aclosing(self._runtimes.starting(self._runtime_id, every_seconds=TICK_SECONDS)) as moments:
             async for moment in moments:
-                await self._write(self._renew, moment.message)
+                self._heard_at = self._clock.monotonic()
+                if moment is None:
+                    await self._renew_in_silence()
+                else:
+                    await self._write(_still_active, moment.message)
         cold_start_ms = round((self._clock.monotonic() - began) * 1000)
         await self._write(
-            lambda render: self._renew(
+            lambda render: _still_active(
                 replace(render, phase=Phase.ENCODING, timing=replace(render.timing, cold_start_ms=cold_start_ms))
             ),
             "the runtime is warm",
@@ -144,136 +222,162 @@ class Attempt:
             raise WorkerLost
         address = runtime.address
         assignment = Assignment(
-            render_id=self._render.id,
-            epoch=self._render.epoch,
-            inputs=await self._store.inputs(self._render.id),
-            output_key=f"{self._render.folder}/video.mp4",
-            checkpoint_key=self._render.checkpoint_key,
-            fail_when_out_of_memory=self._render.fail_when_out_of_memory,
+            render_id=self.render.id,
+            epoch=self.render.epoch,
+            inputs=await self._inputs(),
+            output_key=f"{self.render.folder}/video.mp4",
+            checkpoint_key=self.render.checkpoint_key,
+            fail_when_out_of_memory=self.render.fail_when_out_of_memory,
+            pause_after_step=self.render.pause_after_step,
         )
         passing_on = asyncio.create_task(self._pass_on_cancel(address))
         try:
-            async with aclosing(self._workers.render(address, assignment, self._render.worker_seq)) as moments:
+            async with aclosing(self._workers.render(address, assignment, self.render.worker_seq)) as moments:
                 async for moment in moments:
-                    if await self._note(moment):
+                    self._heard_at = self._clock.monotonic()
+                    if moment.seq > self.render.worker_seq and await self._note(moment):
                         return
         finally:
             passing_on.cancel()
+            await asyncio.gather(passing_on, return_exceptions=True)
         raise WorkerLost  # the stream ended without a result
 
     async def _pass_on_cancel(self, address: str) -> None:
+        """Ask the worker to stop, again and again: a question may be lost."""
         await self._canceled.wait()
-        try:
-            await self._workers.cancel(address, self._render.id, self._render.epoch)
-        except WorkerLost:
-            log.info("cancel not delivered: the worker is gone", render_id=self._render.id)
+        while True:
+            try:
+                await self._workers.cancel(address, self.render.id, self.render.epoch)
+            except WorkerLost:
+                log.info("cancel not delivered", render_id=self.render.id)
+            await self._clock.sleep(self._policy.lease_seconds / 6)
 
     async def _note(self, moment: AttemptMoment) -> bool:
         """Write what the worker said; True when it was its last word."""
+        now = self._clock.now()
         if (made := moment.result) is not None:
-            progressed = self._progressed(self._render, moment)
-            steps, output = moment.total_steps, made.output
-            duration_seconds = output.num_frames / output.fps
-            await self._end(
-                RenderStatus.SUCCEEDED,
-                "the video is ready",
-                progress=Progress(
-                    done_steps=steps,
-                    total_steps=steps,
-                    fraction=1.0,
-                    playable_seconds=duration_seconds,
-                ),
-                phase=Phase.DONE,
-                timing=_timing(progressed.timing, made),
-                output=output,
-                # A piece that could not be stored is missed by those who follow, not by the video.
-                pieces=moment.pieces if math.isclose(moment.playable_seconds, duration_seconds) else 0,
-                checkpoint_key="",
-                warnings=(*self._render.warnings, *made.warnings),
-                mode=made.mode,
-                peak_memory=made.peak_memory,
-                worker_seq=moment.seq,
-            )
-        elif moment.failure is not None and moment.failure.reason == WorkerLost.reason:
-            raise WorkerLost  # it was told to end by somebody else than us
+            changes = succeeded(self.render, moment, made, now)
+            await self._end(RenderStatus.SUCCEEDED, "the video is ready", **changes)
+        elif moment.failure is not None and moment.failure.reason == "WORKER_STOPPING":
+            await self._release("released: the worker was told to end", moment)
+            self._runtimes.discard(self._runtime_id)
         elif moment.failure is not None:
             await self._end(RenderStatus.FAILED, moment.failure.message, error=moment.failure, worker_seq=moment.seq)
+            if moment.failure.reason in _SPOILS_WORKER:
+                self._runtimes.discard(self._runtime_id)
         elif moment.canceled:
             await self._end(RenderStatus.CANCELED, "canceled", worker_seq=moment.seq)
+        elif moment.paused:
+            await self._write(lambda render: self._paused(progressed(render, moment, now)), "paused")
         else:
-            await self._write(lambda render: self._renew(self._progressed(render, moment)), moment.message)
+            await self._write(lambda render: _still_active(progressed(render, moment, now)), moment.message)
             return False
         return True
 
-    def _progressed(self, render: Render, moment: AttemptMoment) -> Render:
-        progress = Progress(
-            done_steps=moment.done_steps,
-            total_steps=moment.total_steps,
-            fraction=moment.fraction,
-            eta_seconds_p50=moment.eta_seconds_p50,
-            eta_seconds_p90=moment.eta_seconds_p90,
-            playable_seconds=moment.playable_seconds or None,
-        )
-        render = replace(
-            render,
-            phase=moment.phase,
-            progress=progress,
-            worker_seq=moment.seq,
-            pieces=moment.pieces,
-            checkpoint_key=moment.checkpoint_key or render.checkpoint_key,
-        )
-        if moment.pieces and render.timing.first_frames_ms is None:
-            first_frames_ms = milliseconds(render.created_at, self._clock.now())
-            render = replace(render, timing=replace(render.timing, first_frames_ms=first_frames_ms))
-        if moment.preview_key and moment.preview_key != render.preview_key:
-            render = replace(render, preview_key=moment.preview_key, preview_seq=render.last_seq + 1)
-        return render
-
-    def _renew(self, render: Render) -> Render | None:
-        """Renew the lease of a render that is still the attempt's."""
-        return replace(render, lease_until=self._clock.now() + LEASE) if render.status in ACTIVE else None
+    def _paused(self, render: Render) -> Render | None:
+        now = self._clock.now()
+        if render.status is RenderStatus.CANCELING:
+            return render.stopped(now)
+        return render.paused(now, expiry(now, self._policy.paused_ttl)) if render.status in ACTIVE else None
 
     async def _end(self, to: RenderStatus, message: str, **changes: Any) -> None:
         def change(render: Render) -> Render | None:
-            if render.status is RenderStatus.CANCELING and to is RenderStatus.FAILED:
-                return render.ended(RenderStatus.CANCELED, self._clock.now())
+            now = self._clock.now()
+            if render.status is RenderStatus.CANCELING and to is not RenderStatus.SUCCEEDED:
+                return render.stopped(now)
             if render.status is RenderStatus.RUNNING and to is RenderStatus.CANCELED:
                 failure = Failure("ENGINE_FAILED", "the worker stopped it without being asked to", retry=True)
-                return render.ended(RenderStatus.FAILED, self._clock.now(), error=failure)
-            return render.ended(to, self._clock.now(), **changes) if render.status in ACTIVE else None
+                return render.ended(RenderStatus.FAILED, now, error=failure)
+            return render.ended(to, now, **changes) if render.status in ACTIVE else None
 
+        if to is RenderStatus.CANCELED and self.render.stopping is not None:
+            message = self.render.stopping.message
         await self._write(change, message)
-        log.info("render ended", render_id=self._render.id, status=self._render.status, target=str(self._render.target))
+        log.info("render ended", render_id=self.render.id, status=self.render.status, target=str(self.render.target))
 
     async def _lose(self, message: str, cause: Failure | None = None) -> None:
-        """Give the render back for another try, unless it has had them all."""
+        """Give the render back for another try, unless it has had them all. The dead hold no device time."""
         now = self._clock.now()
-        await self._write(lambda render: render.lost(now, cause) if render.status in ACTIVE else None, message)
+        await self._write(
+            lambda render: render.lost(now, message, cause) if render.status in ACTIVE else None, message, accrue=False
+        )
 
-    async def _release(self) -> None:
-        """Put the render back into the queue; the shutdown of the scheduler is no fault of the render."""
+    async def _release(self, message: str, moment: AttemptMoment | None = None) -> None:
+        """Put the render back into the queue, with what the worker last said; this is no fault of the render."""
+        now = self._clock.now()
 
         def change(render: Render) -> Render | None:
-            if render.status is RenderStatus.CANCELING:
-                return render.ended(RenderStatus.CANCELED, self._clock.now())
-            return render.released() if render.status is RenderStatus.RUNNING else None
+            told = progressed(render, moment, now) if moment else render
+            return told.released(now, message) if render.status in ACTIVE else None
 
-        await self._write(change, "released: the scheduler is shutting down")
+        await self._write(change, message)
 
-    async def _write(self, change: Change, message: str) -> None:
-        written = await self._store.advance(self._render.id, change, message, epoch=self._render.epoch)
+    async def _stop_worker(self) -> None:
+        """Nobody waits for what the worker makes any more."""
+        runtime = self._runtimes.get(self._runtime_id)
+        if runtime is not None and runtime.address is not None:
+            try:
+                await self._workers.cancel(runtime.address, self.render.id, self.render.epoch)
+            except WorkerLost:
+                log.info("cancel not delivered", render_id=self.render.id)
+
+    async def _inputs(self) -> Any:
+        while True:
+            try:
+                return await self._store.inputs(self.render.id)
+            except StoreUnavailable:
+                self._heard_at = self._clock.monotonic()  # the worker is not to blame
+                await self._clock.sleep(STORE_RETRY_SECONDS)
+
+    async def _renew_in_silence(self) -> None:
+        until = self._clock.now() + timedelta(seconds=self._policy.lease_seconds)
+        try:
+            if not await self._store.renew(self.render.id, self.render.epoch, until):
+                raise Superseded
+        except StoreUnavailable:
+            log.warning("lease not renewed: the store is not available", render_id=self.render.id)
+
+    async def _write(self, change: Change, message: str, *, accrue: bool = True) -> None:
+        """Write a change and renew the lease; waits for a store that is away, while the worker keeps what it says."""
+        held_until = self._clock.monotonic() if accrue else self._accrued_at  # however long the store is away
+        async with self._writing:
+            while True:
+                try:
+                    return await uninterrupted(self._write_once(change, message, held_until))
+                except StoreUnavailable:
+                    log.warning("event not written: the store is not available", render_id=self.render.id)
+                    self._heard_at = self._clock.monotonic()
+                    await self._clock.sleep(STORE_RETRY_SECONDS)
+
+    async def _write_once(self, change: Change, message: str, held_until: float) -> None:
+        heard_at, now = self._clock.monotonic(), self._clock.now()
+        until = now + timedelta(seconds=self._policy.lease_seconds)
+        seconds = max(0.0, held_until - self._accrued_at)
+        accrued_at = now - timedelta(seconds=heard_at - held_until)
+
+        def renewed(render: Render) -> Render | None:
+            after = change(render.accrued(seconds, accrued_at) if render.status in ACTIVE else render)
+            return replace(after, lease_until=until) if after is not None and after.status in ACTIVE else after
+
+        written = await self._renders.advance(self.render.id, renewed, message, epoch=self.render.epoch)
         if written is None:
             raise Superseded
-        self._render = written
-        self._bell.ring(written.id)
+        self.render = written
+        self._heard_at = max(heard_at, self._heard_at)
+        self._accrued_at = max(held_until, self._accrued_at)
+        if written.status is RenderStatus.CANCELING:
+            self.cancel()  # also when nobody told this attempt
 
 
-AttemptFactory = Callable[[Render], Attempt]
+def _stopping(failure: Failure, render: Render) -> Render | None:
+    if render.status is RenderStatus.RUNNING:
+        return render.moved(RenderStatus.CANCELING, stopping=failure)
+    return _still_active(render)
 
 
-def _timing(timing: Timing, made: Made) -> Timing:
-    """The timing with the worker's phases; the model's own time is what it spent encoding, denoising and decoding."""
-    known = {_TIMING_FIELDS[phase]: ms for phase, ms in made.phase_ms.items() if phase in _TIMING_FIELDS}
-    model_parts = [known[name] for name in ("encode_ms", "denoise_ms", "decode_ms") if name in known]
-    timing = replace(timing, **known, model_ms=sum(model_parts) if model_parts else None)
-    return replace(timing, eta_error=made.eta_error)
+def _still_active(render: Render) -> Render | None:
+    return render if render.status in ACTIVE else None
+
+
+AttemptFactory = Callable[[Render, float], Attempt]
+"""Makes an attempt of a leased render that may run for so many seconds."""

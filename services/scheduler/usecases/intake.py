@@ -1,7 +1,5 @@
 """Checking an inference body before anything is promised."""
 
-import hashlib
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +8,8 @@ from typing import Any
 from services.chassis.errors import InvalidInput
 from services.scheduler.domain import inputs as rules
 from services.scheduler.domain.fleet import Fleet, Pin
-from services.scheduler.ports import Catalog, InputChecker
+from services.scheduler.domain.routing import Terms, take_apart
+from services.scheduler.ports import Catalog, Clock, InputChecker
 
 MAX_SEED = 2**32 - 1
 
@@ -22,28 +21,29 @@ class Order:
     slug: str
     model_version: str
     pin: Pin
-    request_id: str | None
-    fail_when_out_of_memory: bool
+    terms: Terms
     inputs: Mapping[str, Any]
     seed: int | None
     warnings: tuple[str, ...]
-    sha256: str
 
 
 class Intake:
     """Turns an inference body into an order, or says everything that is wrong with it."""
 
-    def __init__(self, catalog: Catalog, fleet: Fleet, checker: InputChecker) -> None:
+    def __init__(self, catalog: Catalog, fleet: Fleet, checker: InputChecker, clock: Clock) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._checker = checker
+        self._clock = clock
 
-    async def order(self, body: Mapping[str, Any], path_slug: str | None) -> Order:
-        """Check a body.
+    async def order(
+        self, body: Mapping[str, Any], path_slug: str | None, *, branched_from: Mapping[str, Any] | None = None
+    ) -> Order:
+        """Check a body; `branched_from` are the inputs of the render whose checkpoint it is to go on from.
 
         Raises InvalidInput with all violations, MODEL_NOT_FOUND, VERSION_NOT_FOUND, UnknownTarget, TargetNotOffered.
         """
-        request, violations = rules.take_apart(body, path_slug)
+        request, violations = take_apart(body, path_slug, self._clock.now())
         if not request.slug:
             raise InvalidInput(violations)
         version = await self._catalog.version(request.slug, request.model_version)
@@ -60,6 +60,8 @@ class Intake:
         complete = rules.with_defaults(sound, version.properties)
         comparable = {name: value for name, value in complete.items() if name not in broken}
         violations += [v for v in rules.broken_rules(version.rules, comparable) if v.field not in broken]
+        if branched_from is not None:
+            violations += rules.fixed_inputs(branched_from, complete, version.properties)
         if violations:
             raise InvalidInput(violations)
         pin = Pin(request.gpu_type, request.region)
@@ -70,10 +72,8 @@ class Intake:
             slug=version.slug,
             model_version=version.model_version,
             pin=pin,
-            request_id=request.request_id,
-            fail_when_out_of_memory=request.fail_when_out_of_memory,
+            terms=request.terms,
             inputs=complete,
             seed=complete.get("seed"),
             warnings=rules.inputs_without_effect(version.effects, given, complete, version.properties),
-            sha256=hashlib.sha256(json.dumps([path_slug, body], sort_keys=True).encode()).hexdigest(),
         )

@@ -1,16 +1,21 @@
-"""Runtimes: which versions are loaded where, how they start, and when they free their slots."""
+"""Runtimes: which versions are loaded where, who has them, and when they free their slots."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 
-from services.chassis.ids import new_id
-from services.scheduler.domain.errors import NoFreeSlot, RuntimeBusy, RuntimeStartFailed, WorkerLost
-from services.scheduler.domain.fleet import Fleet, Pin, Slot
+from services.chassis.errors import ForgeError
+from services.chassis.ids import new_id as random_id
+from services.chassis.storage import StoreUnavailable
+from services.scheduler.domain.durations import Durations
+from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
+from services.scheduler.domain.fleet import Fleet, Slot
+from services.scheduler.domain.placement import Start as StartOn
+from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
-from services.scheduler.ports import Clock, Costs, LoadMoment, Placer, RuntimeStore, Version, WorkerProcess, Workers
+from services.scheduler.ports import Clock, LoadMoment, Placer, RuntimeStore, Version, WorkerProcess, Workers
 from services.scheduler.usecases.start import Start
 
 log = structlog.get_logger()
@@ -30,19 +35,27 @@ class Runtimes:
         workers: Workers,
         store: RuntimeStore,
         clock: Clock,
-        idle_release_seconds: float,
+        policy: Policy,
+        durations: Durations,
         on_change: Callable[[], None],
+        new_id: Callable[[str], str] = random_id,
     ) -> None:
         self.fleet = fleet
         self._placer = placer
         self._workers = workers
         self._store = store
         self._clock = clock
-        self._idle_release_seconds = idle_release_seconds
+        self._policy = policy
+        self._durations = durations
         self._on_change = on_change
+        self._new_id = new_id
         self._runtimes: dict[str, Runtime] = {}
+        self._idle_since: dict[str, float] = {}
+        """When a runtime was last used, on the clock that only grows."""
         self._starts: dict[str, Start] = {}
         self._endings: dict[str, asyncio.Task[None]] = {}
+        self._missed: dict[str, Runtime] = {}
+        self._news = asyncio.Event()
 
     # Looking
 
@@ -55,64 +68,105 @@ class Runtimes:
         return self._runtimes.get(runtime_id)
 
     def idle_release_seconds(self, runtime: Runtime) -> float | None:
-        """Seconds until an idle runtime frees its slot; None for one that does not."""
+        """Seconds until an idle runtime frees its slot; None for one that does not.
+
+        One that is idle beside another of its version, used more lately, goes earlier: the fleet scales back in.
+        """
         if not runtime.is_idle or runtime.keep_warm:
             return None
-        idle = (self._clock.now() - runtime.last_used_at).total_seconds()
-        return max(0.0, self._idle_release_seconds - idle)
+        stays = runtime.idle_release_seconds or self._policy.idle_release_seconds
+        used = self._idle_since.get(runtime.id, 0.0)
+        if any(
+            other.runs(runtime.slug, runtime.model_version)
+            and other.is_idle
+            and (self._idle_since.get(other.id, 0.0), other.id) > (used, runtime.id)
+            for other in self._runtimes.values()
+        ):
+            stays = min(stays, self._policy.scale_in_seconds)
+        return max(0.0, stays - (self._clock.monotonic() - used))
 
     def free_slots(self) -> list[Slot]:
         """Slots nothing occupies, in the fleet's order."""
         taken = {runtime.slot_id for runtime in self._runtimes.values() if runtime.occupies_slot}
         return [slot for slot in self.fleet.slots if slot.id not in taken]
 
+    def missed(self) -> list[Runtime]:
+        """Those that were to stay warm until stopped and are gone although nobody stopped them."""
+        return list(self._missed.values())
+
+    def starting_for(self, runtime_id: str) -> float | None:
+        """How long a start has taken so far; None for a runtime that does not start."""
+        runtime, start = self._runtimes.get(runtime_id), self._starts.get(runtime_id)
+        is_starting = runtime is not None and runtime.status is RuntimeStatus.STARTING
+        return start.elapsed_ms() / 1000 if start and is_starting else None
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Set at the next change of a runtime. Who takes it before looking misses nothing."""
+        return self._news
+
     # Taking and giving back
 
-    def claim(self, version: Version, pin: Pin, render_id: str, costs: Costs) -> Runtime | None:
-        """Take a runtime for a render: a warm idle one, one that is starting for nobody, or a new one; None to wait.
+    def take(self, runtime: Runtime, render_id: str) -> Runtime:
+        """A runtime, which is idle or starts for nobody, is a render's from now on."""
+        return self._set(replace(runtime, render_id=render_id))
 
-        A new one goes to the free slot with the cheapest request, then in place of the runtime that idles longest.
-        """
-        mine = [r for r in self._runtimes.values() if self._serves(r, version, pin) and not r.is_busy]
-        ready = [r for r in mine if r.is_idle] or [r for r in mine if r.status is RuntimeStatus.STARTING]
-        if ready:
-            chosen = max(ready, key=lambda runtime: runtime.last_used_at)
-            return self._set(replace(chosen, render_id=render_id))
-        return self._begin(version, pin, costs, render_id=render_id, keep_warm=False)
+    def begin(
+        self,
+        version: Version,
+        on: StartOn,
+        *,
+        render_id: str | None,
+        keep_warm: bool = False,
+        idle_release_seconds: float | None = None,
+        usd_per_hour: float | None = None,
+    ) -> Runtime:
+        """Start a runtime where the placement says; its moments are those of `starting`."""
+        predecessor: asyncio.Task[None] | None = None
+        if on.evicted is not None:
+            log.info("runtime evicted", runtime_id=on.evicted.id, slug=on.evicted.slug, in_favor_of=version.slug)
+            predecessor = self._end(on.evicted)
+        self._forget_failures(version)
+        now = self._clock.now()
+        runtime = self._set(
+            Runtime(
+                id=self._new_id("rt"),
+                slug=version.slug,
+                model_version=version.model_version,
+                slot_id=on.slot.id,
+                target=on.slot.target,
+                status=RuntimeStatus.STARTING,
+                created_at=now,
+                last_used_at=now,
+                keep_warm=keep_warm,
+                idle_release_seconds=idle_release_seconds,
+                usd_per_hour=usd_per_hour,
+                render_id=render_id,
+            )
+        )
+        start = Start(self._clock, on_moment=lambda moment: self._note_phase(runtime.id, moment))
+        self._starts[runtime.id] = start
+        start.run(self._start(runtime.id, on.slot, version, start, predecessor))
+        return runtime
 
-    async def start(self, version: Version, pin: Pin, costs: Costs, *, keep_warm: bool) -> tuple[Runtime, bool]:
-        """A warm runtime of the version, and whether this call waited for its start.
+    async def keep(self, runtime: Runtime, *, keep_warm: bool, idle_release_seconds: float | None) -> None:
+        """Say how long a runtime stays warm without work."""
+        if runtime.id in self._runtimes and (keep_warm or idle_release_seconds):
+            current = self._runtimes[runtime.id]
+            kept = replace(
+                current,
+                keep_warm=keep_warm or current.keep_warm,
+                idle_release_seconds=idle_release_seconds or current.idle_release_seconds,
+            )
+            await self._remember(self._set(kept))
 
-        Raises NoFreeSlot, RuntimeStartFailed.
-        """
-        mine = [r for r in self._runtimes.values() if self._serves(r, version, pin)]
-        warm = [r for r in mine if r.status is RuntimeStatus.WARM]
-        starting = [r for r in mine if r.status is RuntimeStatus.STARTING]
-        found = (warm or starting or [None])[0] or self._begin(version, pin, costs, render_id=None, keep_warm=keep_warm)
-        if found is None:
-            raise NoFreeSlot(str(pin))
-        if keep_warm and not found.keep_warm:
-            found = self._set(replace(found, keep_warm=True))
-            await self._store.save(found)
-        async for _ in self.starting(found.id):
-            pass
-        if found.id not in self._runtimes:
-            raise RuntimeStartFailed("it was stopped", retry=True)
-        return self._runtimes[found.id], not warm
-
-    async def stop(self, version: Version, pin: Pin) -> int:
-        """Stop the version's runtimes that match; says how many. Stops none and raises RuntimeBusy when one renders."""
-        mine = [r for r in self._runtimes.values() if self._serves(r, version, pin)]
-        if any(runtime.is_busy for runtime in mine):
-            raise RuntimeBusy
-        await asyncio.gather(*(self._end(runtime) for runtime in mine))
-        return len(mine)
-
-    async def starting(self, runtime_id: str) -> AsyncGenerator[LoadMoment, None]:
-        """The moments of a runtime's start; ends when it is warm. Raises RuntimeStartFailed."""
+    async def starting(
+        self, runtime_id: str, *, every_seconds: float = CHECK_SECONDS
+    ) -> AsyncGenerator[LoadMoment | None, None]:
+        """The moments of a start, None after each silence; ends when it is warm. Raises RuntimeStartFailed."""
         start = self._starts.get(runtime_id)
         if start is not None:
-            async for moment in start.moments():
+            async for moment in start.moments(every_seconds):
                 yield moment
 
     def release(self, runtime_id: str, render_id: str) -> None:
@@ -120,26 +174,30 @@ class Runtimes:
         runtime = self._runtimes.get(runtime_id)
         if runtime is not None and runtime.render_id == render_id:
             self._set(replace(runtime, render_id=None, last_used_at=self._clock.now()))
+            self._idle_since[runtime_id] = self._clock.monotonic()
             self._on_change()
 
-    async def lost(self, runtime_id: str) -> None:
-        """Drop a runtime whose worker does not answer, and make sure that its process is gone."""
+    async def end(self, runtimes: Iterable[Runtime]) -> None:
+        """End runtimes, kindly; from now on nobody gets one of them. Returns when their slots are free."""
+        await asyncio.shield(asyncio.gather(*[self._end(runtime) for runtime in runtimes]))
+
+    def discard(self, runtime_id: str) -> None:
+        """Drop a runtime whose worker does not answer or cannot be trusted."""
         if runtime := self._runtimes.get(runtime_id):
-            log.warning("worker lost", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
-            await self._end(runtime)
+            log.warning("runtime discarded", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
+            self._miss(runtime)
+            self._end(runtime, kindly=False)
+
+    async def miss_no_longer(self, runtime: Runtime) -> None:
+        """A runtime that was missed has been replaced, or is not wanted any more."""
+        if self._missed.pop(runtime.id, None) is not None and runtime.id not in self._runtimes:
+            await self._forget(runtime)
 
     # Living
 
     async def recover(self, busy: Mapping[str, str]) -> None:
         """Take over the workers of an earlier scheduler. `busy` maps runtime ids to the renders they still run."""
-        for stored in await self._store.all():
-            if await self._answers(stored):
-                adopted = replace(stored, last_used_at=self._clock.now(), render_id=busy.get(stored.id))
-                self._runtimes[stored.id] = adopted
-                log.info("worker adopted", runtime_id=stored.id, slug=stored.slug)
-            else:
-                self._runtimes[stored.id] = stored
-                self._end(stored)  # its slot is free when its process is gone; nobody else waits for that
+        await asyncio.gather(*(self._adopt(stored, busy.get(stored.id)) for stored in await self._store.all()))
 
     async def tend(self) -> None:
         """Free the slots of runtimes that idle too long, and notice workers that died; runs until canceled."""
@@ -149,73 +207,38 @@ class Runtimes:
             for runtime in self.all():
                 if self.idle_release_seconds(runtime) == 0.0:
                     log.info("runtime idle for too long", runtime_id=runtime.id, slug=runtime.slug)
-                    await self._end(runtime)
+                    self._end(runtime)
             since_check += TEND_SECONDS
             if since_check >= CHECK_SECONDS:
                 since_check = 0.0
                 await asyncio.gather(*(self._check(runtime) for runtime in self.all()))
 
     async def close(self) -> None:
-        """Stop every runtime."""
+        """End every runtime, kindly: what they render is checkpointed first."""
+        for runtime in self.all():
+            self._miss(runtime)
         await asyncio.gather(*(self._end(runtime) for runtime in self.all()))
 
     # Within
 
-    @staticmethod
-    def _serves(runtime: Runtime, version: Version, pin: Pin) -> bool:
-        return (
-            runtime.runs(version.slug, version.model_version)
-            and pin.admits(runtime.target)
-            and runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM)
-        )
+    async def _adopt(self, stored: Runtime, render_id: str | None) -> None:
+        self._runtimes[stored.id] = stored
+        if await self._answers(stored):
+            self._set(replace(stored, last_used_at=self._clock.now(), render_id=render_id))
+            self._idle_since[stored.id] = self._clock.monotonic()
+            log.info("worker adopted", runtime_id=stored.id, slug=stored.slug)
+        else:
+            self._miss(stored)
+            self._end(stored, kindly=False)  # its slot is free when its process is gone; nobody waits for that
 
     def _set(self, runtime: Runtime) -> Runtime:
         self._runtimes[runtime.id] = runtime
+        self._ring()
         return runtime
 
-    def _begin(
-        self, version: Version, pin: Pin, costs: Costs, *, render_id: str | None, keep_warm: bool
-    ) -> Runtime | None:
-        fitting = self.fleet.slots_for(pin, version.vram_floor_gib)
-        free = {slot.id for slot in self.free_slots()}
-        slot = self._cheapest([slot for slot in fitting if slot.id in free], costs)
-        predecessor: asyncio.Task[None] | None = None
-        if slot is None:
-            slots = {slot.id: slot for slot in fitting}
-            idle = [r for r in self._runtimes.values() if r.is_idle and not r.keep_warm and r.slot_id in slots]
-            if not idle:
-                return None
-            evicted = min(idle, key=lambda runtime: runtime.last_used_at)
-            log.info("runtime evicted", runtime_id=evicted.id, slug=evicted.slug, in_favor_of=version.slug)
-            slot = slots[evicted.slot_id]
-            predecessor = self._end(evicted)
-        self._forget_failures(version)
-        now = self._clock.now()
-        runtime = self._set(
-            Runtime(
-                id=new_id("rt"),
-                slug=version.slug,
-                model_version=version.model_version,
-                slot_id=slot.id,
-                target=slot.target,
-                status=RuntimeStatus.STARTING,
-                created_at=now,
-                last_used_at=now,
-                keep_warm=keep_warm,
-                render_id=render_id,
-            )
-        )
-        start = Start(self._clock, on_moment=lambda moment: self._note_phase(runtime.id, moment))
-        self._starts[runtime.id] = start
-        start.run(self._start(runtime.id, slot, version, start, predecessor))
-        return runtime
-
-    @staticmethod
-    def _cheapest(slots: Sequence[Slot], costs: Costs) -> Slot | None:
-        def cost(slot: Slot) -> float:
-            return costs.get((slot.target.gpu_type, slot.target.region), (float("inf"), 0.0))[0]
-
-        return min(slots, key=cost, default=None)  # min keeps the fleet's order among equals
+    def _ring(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _start(
         self, runtime_id: str, slot: Slot, version: Version, start: Start, predecessor: asyncio.Task[None] | None
@@ -228,18 +251,22 @@ class Runtimes:
             start.tell(LoadMoment("process", "starting the worker"))
             process = await self._placer.launch(runtime_id, slot)
             runtime = self._set(replace(self._runtimes[runtime_id], address=process.address, pid=process.pid))
-            await self._store.save(runtime)
-            async for moment in self._workers.load(process.address, version):
-                start.tell(moment)
-                if moment.failure is not None:
-                    failure = moment.failure
-                    raise RuntimeStartFailed(failure.message, cause_reason=failure.reason, retry=failure.retry)
+            await self._remember(runtime)
+            await self._load(process.address, version, start)
             warm = self._runtimes[runtime_id].moved(
-                RuntimeStatus.WARM, startup_ms=start.elapsed_ms(), start_phase="", last_used_at=self._clock.now()
+                RuntimeStatus.WARM,
+                startup_ms=start.elapsed_ms(),
+                start_phase="",
+                start_message="",
+                start_done_bytes=None,
+                start_total_bytes=None,
+                last_used_at=self._clock.now(),
             )
-            await self._store.save(self._set(warm))
+            self._idle_since[runtime_id] = self._clock.monotonic()
+            await self._remember(self._set(warm))
+            self._durations.started((warm.slug, warm.model_version, warm.target), start.elapsed_ms() / 1000)
             log.info("runtime warm", runtime_id=runtime_id, slug=warm.slug, target=str(warm.target), ms=warm.startup_ms)
-        except WorkerLost as error:
+        except (WorkerLost, TimeoutError) as error:
             await self._fail(runtime_id)
             raise RuntimeStartFailed("the worker was lost while it loaded", retry=True) from error
         except RuntimeStartFailed:
@@ -252,19 +279,34 @@ class Runtimes:
         finally:
             self._on_change()
 
+    async def _load(self, address: str, version: Version, start: Start) -> None:
+        """Have the worker load the version; it is lost when it is silent for a lease. WorkerLost, TimeoutError."""
+        async with asyncio.timeout(self._policy.lease_seconds) as patience:
+            async for moment in self._workers.load(address, version):
+                patience.reschedule(asyncio.get_running_loop().time() + self._policy.lease_seconds)
+                start.tell(moment)
+                if moment.failure is not None:
+                    failure = moment.failure
+                    raise RuntimeStartFailed(failure.message, cause_reason=failure.reason, retry=failure.retry)
+                if moment.phase == "ready":
+                    return
+        raise WorkerLost  # the stream ended without an outcome
+
     async def _fail(self, runtime_id: str) -> None:
-        """Keep a failed start for the status to show, without its slot and without its process."""
+        """Keep a failed start for the status to show, without its process. Its slot is free once that is gone."""
         if runtime := self._runtimes.get(runtime_id):
-            failed = self._set(runtime.moved(RuntimeStatus.FAILED, render_id=None))
-            log.warning("runtime failed to start", runtime_id=runtime_id, slug=failed.slug, target=str(failed.target))
-            await self._bury(failed)
+            await self._bury(runtime, kindly=False)
+            current = self._runtimes.get(runtime_id)
+            if current is not None and current.status is RuntimeStatus.STARTING:  # nobody ended it meanwhile
+                self._set(current.moved(RuntimeStatus.FAILED, render_id=None))
+            log.warning("runtime failed to start", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
 
     def _forget_failures(self, version: Version) -> None:
         for runtime in self.all():
             if runtime.status is RuntimeStatus.FAILED and runtime.runs(version.slug, version.model_version):
                 del self._runtimes[runtime.id], self._starts[runtime.id]
 
-    def _end(self, runtime: Runtime) -> asyncio.Task[None]:
+    def _end(self, runtime: Runtime, *, kindly: bool = True) -> asyncio.Task[None]:
         """Free a runtime's slot; the task is done when its process is gone. Ending twice is the same as once."""
         if runtime.id not in self._endings:
             if start := self._starts.get(runtime.id):
@@ -272,27 +314,49 @@ class Runtimes:
             current = self._runtimes[runtime.id]
             if current.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
                 self._set(current.moved(RuntimeStatus.DRAINING))
-            self._endings[runtime.id] = asyncio.create_task(self._drain(current))
+            self._endings[runtime.id] = asyncio.create_task(self._drain(current, kindly=kindly))
         return self._endings[runtime.id]
 
-    async def _drain(self, runtime: Runtime) -> None:
+    async def _drain(self, runtime: Runtime, *, kindly: bool) -> None:
         try:
-            await self._bury(runtime)
+            await self._bury(runtime, kindly=kindly)
         finally:
-            for known in (self._runtimes, self._starts, self._endings):
+            for known in (self._runtimes, self._starts, self._endings, self._idle_since):
                 known.pop(runtime.id, None)
+            self._ring()
             self._on_change()
 
-    async def _bury(self, runtime: Runtime) -> None:
+    async def _bury(self, runtime: Runtime, *, kindly: bool) -> None:
         if runtime.address is not None and runtime.pid is not None:
-            await self._placer.terminate(runtime.id, WorkerProcess(runtime.address, runtime.pid))
-        await self._store.remove(runtime.id)
+            await self._placer.terminate(runtime.id, WorkerProcess(runtime.address, runtime.pid), kindly=kindly)
+        if runtime.id not in self._missed:
+            await self._forget(runtime)
+
+    def _miss(self, runtime: Runtime) -> None:
+        """Remember one that is to stay warm, unless it is being ended already. The store does so too."""
+        if runtime.keep_warm and runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
+            self._missed[runtime.id] = runtime
+
+    async def _forget(self, runtime: Runtime) -> None:
+        try:
+            await self._store.remove(runtime.id)
+        except StoreUnavailable:
+            log.warning("runtime not forgotten: the store is not available", runtime_id=runtime.id)
+
+    async def _remember(self, runtime: Runtime) -> None:
+        """Store a runtime, so that a later scheduler finds its worker. One that is not found ends by itself."""
+        try:
+            await self._store.save(runtime)
+        except StoreUnavailable:
+            log.warning("runtime not stored: the store is not available", runtime_id=runtime.id)
 
     async def _check(self, runtime: Runtime) -> None:
         """Tell a worker that somebody cares, and drop it when it does not answer."""
         if runtime.status is not RuntimeStatus.WARM or runtime.is_busy or await self._answers(runtime):
             return
-        await self.lost(runtime.id)
+        current = self._runtimes.get(runtime.id)
+        if current is not None and not current.is_busy:  # one that was taken meanwhile is its attempt's to judge
+            self.discard(runtime.id)
 
     async def _answers(self, runtime: Runtime) -> bool:
         """Whether the runtime's worker is there, is that worker, and has the version loaded."""
@@ -302,10 +366,18 @@ class Runtimes:
             return False
         try:
             state = await self._workers.state(runtime.address)
-        except WorkerLost:
+        except ForgeError:  # no answer, or one that makes no sense
             return False
         return state.worker_id == runtime.id and state.state == "ready"
 
     def _note_phase(self, runtime_id: str, moment: LoadMoment) -> None:
         if runtime := self._runtimes.get(runtime_id):
-            self._set(replace(runtime, start_phase=moment.phase))
+            self._set(
+                replace(
+                    runtime,
+                    start_phase=moment.phase,
+                    start_message=moment.message,
+                    start_done_bytes=moment.done_bytes,
+                    start_total_bytes=moment.total_bytes,
+                )
+            )

@@ -1,84 +1,62 @@
-"""Renders, as their owners see them: ask, look, watch, stop, fetch."""
+"""What an account can do with its renders."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from services.chassis.errors import InvalidInput, Violation
-from services.chassis.ids import new_id
-from services.chassis.telemetry import current_trace_id, inject_context
-from services.scheduler.domain.errors import IdempotencyConflict, RenderNotFound
-from services.scheduler.domain.render import Phase, Render, RenderEvent, RenderStatus, snapshot
-from services.scheduler.ports import Bell, Clock, Page, RenderStore
+from services.chassis.tasks import uninterrupted
+from services.scheduler.domain.errors import RenderNotFound, RenderNotPaused
+from services.scheduler.domain.facts import Phase
+from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
+from services.scheduler.ports import Clock, Page, RenderStore
 from services.scheduler.usecases.dispatcher import Dispatcher
-from services.scheduler.usecases.intake import Intake
+from services.scheduler.usecases.ordering import Ordering
+from services.scheduler.usecases.outlook import Outlook
+from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.screening import Screening, Video
+from services.scheduler.usecases.watching import Watching
 
 log = structlog.get_logger()
 
 DEFAULT_WAIT_SECONDS = 590
 MAX_WAIT_SECONDS = 3600
-KEEP_ALIVE_SECONDS = 15
 MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 50
-_BATCH = 200  # events read at once; a watcher that is behind never makes the service hold its whole log
 
 
 class Scheduler:
-    """What the accounts can do with renders."""
+    """Asking for renders, looking at them, and steering them."""
 
     def __init__(
         self,
         *,
-        intake: Intake,
+        ordering: Ordering,
         store: RenderStore,
+        renders: Renders,
         dispatcher: Dispatcher,
-        bell: Bell,
+        outlook: Outlook,
+        watching: Watching,
         screening: Screening,
         clock: Clock,
-        queue_ttl: timedelta | None = None,
     ) -> None:
-        self._intake = intake
+        self._ordering = ordering
         self._store = store
+        self._renders = renders
         self._dispatcher = dispatcher
-        self._bell = bell
+        self._outlook = outlook
+        self._watching = watching
         self._screening = screening
         self._clock = clock
-        self._queue_ttl = queue_ttl
 
     async def create(
         self, account: str, body: Mapping[str, Any], *, path_slug: str | None, idempotency_key: str | None
     ) -> Render:
         """Check a body and accept a render for it; durable when it returns. Same key, same body: same render."""
-        order = await self._intake.order(body, path_slug)
-        now = self._clock.now()
-        render = Render(
-            id=new_id("rnd"),
-            account=account,
-            slug=order.slug,
-            model_version=order.model_version,
-            created_at=now,
-            pin=order.pin,
-            seed=order.seed,
-            idempotency_key=idempotency_key or order.request_id,
-            request_sha256=order.sha256,
-            expires_at=now + self._queue_ttl if self._queue_ttl else None,
-            trace_context=inject_context(),
-            trace_id=current_trace_id(),
-            warnings=order.warnings,
-            fail_when_out_of_memory=order.fail_when_out_of_memory,
-        )
-        accepted = await self._store.accept(render, order.inputs, "accepted")
-        if accepted.request_sha256 != order.sha256:
-            raise IdempotencyConflict
-        if accepted.id == render.id:
-            log.info("render accepted", render_id=render.id, slug=render.slug, account=account)
-            self._dispatcher.wake()
-        return await self._as_it_stands(accepted)
+        accepted = await self._ordering.create(account, body, path_slug=path_slug, idempotency_key=idempotency_key)
+        return await self._outlook.stands(accepted)
 
     async def infer(
         self,
@@ -90,28 +68,22 @@ class Scheduler:
         wait_seconds: int | None,
         cancel_on_disconnect: bool,
     ) -> Render:
-        """Accept a render and wait for its end, or until `wait_seconds` are over."""
+        """Accept a render and wait until it has ended or is paused, or until `wait_seconds` are over."""
         seconds = DEFAULT_WAIT_SECONDS if wait_seconds is None else wait_seconds
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             raise InvalidInput([Violation("wait_seconds", f"must be from 0 to {MAX_WAIT_SECONDS}")])
-        render = await self.create(account, body, path_slug=path_slug, idempotency_key=idempotency_key)
-        deadline = self._clock.monotonic() + seconds
+        render = await self._ordering.create(account, body, path_slug=path_slug, idempotency_key=idempotency_key)
         try:
-            with self._bell.listening(render.id) as listener:
-                while not (render := await self._owned(account, render.id)).is_final:
-                    left = deadline - self._clock.monotonic()
-                    if left <= 0:
-                        break
-                    await listener.heard(min(left, KEEP_ALIVE_SECONDS))
+            render = await self._watching.until_settled(render, seconds)
         except asyncio.CancelledError:
             if cancel_on_disconnect:
-                await asyncio.shield(self.cancel(account, render.id))
+                await uninterrupted(self.cancel(account, render.id))
             raise
-        return await self._as_it_stands(render)
+        return await self._outlook.stands(render)
 
     async def get(self, account: str, render_id: str) -> Render:
         """A render as it stands. Raises RenderNotFound."""
-        return await self._as_it_stands(await self._owned(account, render_id))
+        return await self._outlook.stands(await self._owned(account, render_id))
 
     async def page(self, account: str, *, status: str, slug: str, page_size: int, page_token: str) -> Page:
         """The account's renders, newest first. Raises InvalidInput."""
@@ -135,12 +107,39 @@ class Scheduler:
     async def cancel(self, account: str, render_id: str) -> Render:
         """Stop a render; one that has ended stays as it is. Raises RenderNotFound."""
         await self._owned(account, render_id)
-        canceled = await self._store.advance(render_id, self._cancel, "cancelation requested")
+        canceled = await self._renders.advance(render_id, self._cancel, "cancelation requested")
         if canceled is not None:
             log.info("render canceled", render_id=render_id, status=canceled.status)
-            self._bell.ring(render_id)
             self._dispatcher.cancel(render_id)
         return await self.get(account, render_id)
+
+    async def retry(self, account: str, render_id: str) -> Render:
+        """A new render in place of one that ended without a video. RenderNotFound, RenderNotRetryable."""
+        retried = await self._ordering.retry(await self._owned(account, render_id))
+        return await self._outlook.stands(retried)
+
+    async def resume(self, account: str, render_id: str, *, pause_after_step: int) -> Render:
+        """Let a paused render go on. RenderNotFound, RenderNotPaused, InvalidInput."""
+        if pause_after_step < 0:
+            raise InvalidInput([Violation("pause_after_step", "must not be negative")])
+        render = await self._owned(account, render_id)
+        continued = await self._renders.advance(
+            render_id,
+            lambda render: render.continued(pause_after_step) if render.status is RenderStatus.PAUSED else None,
+            "continued",
+        )
+        if continued is None:
+            render = await self._owned(account, render_id)
+            if render.is_settled or not render.was_paused:
+                raise RenderNotPaused(render_id, render.status)
+        return await self.get(account, render_id)
+
+    async def branch(
+        self, account: str, render_id: str, changes: Mapping[str, Any], *, idempotency_key: str | None
+    ) -> Render:
+        """A new render from where a paused one stands. RenderNotFound, RenderNotPaused, InvalidInput."""
+        paused = await self._owned(account, render_id)
+        return await self._outlook.stands(await self._ordering.branch(paused, changes, idempotency_key))
 
     async def watch(self, account: str, render_id: str, *, after_seq: int) -> AsyncGenerator[RenderEvent, None]:
         """The events after `after_seq`, then new ones until the last. Raises RenderNotFound, InvalidInput at once."""
@@ -149,24 +148,7 @@ class Scheduler:
         render = await self._owned(account, render_id)
         if after_seq > render.last_seq:
             raise InvalidInput([Violation("after_seq", f"must be at most {render.last_seq}, the newest event")])
-        return self._follow(render, after_seq)
-
-    async def _follow(self, render: Render, seq: int) -> AsyncGenerator[RenderEvent, None]:
-        if render.is_final and seq == render.last_seq:
-            return
-        with self._bell.listening(render.id) as listener:
-            while True:
-                events = await self._store.events(render.id, seq, _BATCH)
-                for event in events:
-                    seq = event.seq
-                    yield event
-                    if event.is_last:
-                        return
-                if events or await listener.heard(KEEP_ALIVE_SECONDS):
-                    continue
-                render = await self.get(render.account, render.id)
-                if render.last_seq == seq:
-                    yield replace(snapshot(render, self._clock.now(), ""), keep_alive=True)
+        return self._watching.follow(render, after_seq)
 
     async def video(self, account: str, render_id: str) -> Video:
         """The video of a render, or what is there of it and goes on growing. Raises RenderNotFound, VideoNotReady."""
@@ -184,15 +166,8 @@ class Scheduler:
             raise RenderNotFound(render_id)
         return render
 
-    async def _as_it_stands(self, render: Render) -> Render:
-        """The render with its present place in the queue."""
-        if render.status is not RenderStatus.QUEUED:
-            return render
-        position = await self._store.queue_position(render)
-        return replace(render, progress=replace(render.progress, queue_position=position))
-
     def _cancel(self, render: Render) -> Render | None:
-        if render.status is RenderStatus.QUEUED:
+        if render.status in (RenderStatus.QUEUED, RenderStatus.PAUSED):
             return render.ended(RenderStatus.CANCELED, self._clock.now(), phase=Phase.DONE)
         if render.status is RenderStatus.RUNNING:
             return render.moved(RenderStatus.CANCELING)

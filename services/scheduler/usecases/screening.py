@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.scheduler.domain.errors import PreviewNotReady, VideoCutOff, VideoNotReady
-from services.scheduler.domain.render import Render, RenderStatus
+from services.scheduler.domain.render import ACTIVE, Render, RenderEvent, RenderStatus
 from services.scheduler.ports import Bell, RenderStore, Videos
 
 MEDIA_TYPE = "video/mp4"
@@ -71,10 +71,21 @@ class Screening:
                             yield part
                 if render.status is RenderStatus.SUCCEEDED and render.pieces:
                     return
-                if render.is_final or render.epoch != epoch:
+                if render.status not in ACTIVE or render.epoch != epoch:
                     raise VideoCutOff(render.id)
-                await listener.heard(LOOK_AGAIN_SECONDS)
+                while _is_the_same(render, await listener.next(LOOK_AGAIN_SECONDS)):
+                    pass
                 found = await self._store.get(account, render.id)
                 if found is None:
                     raise VideoCutOff(render.id)
                 render = found
+
+
+def _is_the_same(render: Render, event: RenderEvent | None) -> bool:
+    """Whether an event tells nothing new of a growing video."""
+    return (
+        event is not None
+        and event.status is render.status
+        and event.attempt == render.attempt
+        and event.progress.playable_seconds == render.progress.playable_seconds
+    )

@@ -38,8 +38,11 @@ class Start:
         """How long the start has taken so far."""
         return round((self._clock.monotonic() - self._began) * 1000)
 
-    async def moments(self) -> AsyncGenerator[LoadMoment, None]:
-        """Every moment from the first; ends when the start succeeded, raises RuntimeStartFailed when it did not."""
+    async def moments(self, every_seconds: float) -> AsyncGenerator[LoadMoment | None, None]:
+        """Every moment from the first, None after each `every_seconds` of silence.
+
+        Ends when the start succeeded, raises RuntimeStartFailed when it did not.
+        """
         assert self._task is not None, "run() comes first"  # noqa: S101 — an internal order, not an input
         told = 0
         while True:
@@ -48,7 +51,12 @@ class Start:
                 told += 1
             if self._task.done():
                 break
-            await self._news.wait()
+            news = self._news
+            try:
+                async with asyncio.timeout(every_seconds):
+                    await news.wait()
+            except TimeoutError:
+                yield None
         if self._task.cancelled():
             raise RuntimeStartFailed("it was stopped", retry=True)
         if error := self._task.exception():

@@ -1,0 +1,41 @@
+"""What waiting renders ask for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.scheduler.domain.facts import Prefer
+from services.scheduler.domain.fleet import Pin
+from services.scheduler.domain.render import Render
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What renders ask of a runtime; those that ask the same are placed the same way."""
+
+    slug: str
+    model_version: str
+    pin: Pin
+    prefer: Prefer
+    max_cost_usd: float | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A render that waits."""
+
+    render_id: str
+    account: str
+    demand: Demand
+    rank: int
+    give_up_at: datetime | None
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Place among the account's own: priority, then age, which the identifier tells."""
+        return self.rank, self.render_id
+
+
+def entry_of(render: Render) -> Entry:
+    """How a queued render waits."""
+    demand = Demand(render.slug, render.model_version, render.pin, render.prefer, render.max_cost_usd)
+    return Entry(render.id, render.account, demand, render.priority.rank, render.give_up_at)

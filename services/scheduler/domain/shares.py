@@ -1,0 +1,75 @@
+"""Who has used how much of the devices lately."""
+
+import math
+from collections import defaultdict, deque
+
+HALF_LIFE_SECONDS = 600.0
+"""How long until used time counts half: long enough to take turns, short enough to forgive."""
+
+
+class Shares:
+    """Device time by account. What is used counts less as time goes by, and what is being run counts in advance.
+
+    The account with the least goes first, so that each gets the same share of the devices while it has work, and one
+    that comes late is not behind those that were there all the time.
+    """
+
+    def __init__(self) -> None:
+        self._used: dict[str, tuple[float, float]] = {}
+        """By account: seconds, and the moment they were counted for."""
+        self._reserved: dict[str, tuple[str, float]] = {}
+        """By render: its account, and the seconds it is expected to take in all."""
+
+    def used(self, account: str, now: float) -> float:
+        """Seconds of device time that count for the account at the monotonic moment `now`."""
+        seconds, at = self._used.get(account, (0.0, now))
+        return seconds * math.exp2(-(now - at) / HALF_LIFE_SECONDS)
+
+    def reserve(self, render_id: str, account: str, seconds: float, now: float) -> None:
+        """A render of the account begins that is expected to take so long."""
+        self.settle(render_id, None, now)
+        self._reserved[render_id] = account, seconds
+        self._add(account, seconds, now)
+
+    def settle(self, render_id: str, seconds: float | None, now: float) -> None:
+        """The render's attempt has ended after so long; None when it never ran."""
+        if render_id in self._reserved:
+            account, expected = self._reserved.pop(render_id)
+            self._add(account, (seconds or 0.0) - expected, now)
+
+    def remember(self, account: str, seconds: float, seconds_ago: float, now: float) -> None:
+        """The account used so much a while ago, before anybody counted."""
+        self._add(account, seconds * math.exp2(-seconds_ago / HALF_LIFE_SECONDS), now)
+
+    def _add(self, account: str, seconds: float, now: float) -> None:
+        self._used[account] = (max(0.0, self.used(account, now) + seconds), now)
+
+
+DAY_SECONDS = 86_400.0
+
+
+class Day:
+    """Device time by account in the last 24 hours. Moments are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._spent: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
+
+    def spent(self, account: str, now: float) -> float:
+        """Seconds the account used in the 24 hours before `now`."""
+        return sum(seconds for _, seconds in self._since_yesterday(account, now))
+
+    def add(self, account: str, seconds: float, at: float) -> None:
+        """The account used so much up to the moment `at`."""
+        if seconds > 0:
+            self._since_yesterday(account, at).append((at, seconds))
+
+    def seconds_until_some_is_free(self, account: str, now: float) -> float:
+        """How long until the oldest use no longer counts."""
+        spent = self._spent[account]
+        return spent[0][0] + DAY_SECONDS - now if spent else 0.0
+
+    def _since_yesterday(self, account: str, now: float) -> deque[tuple[float, float]]:
+        spent = self._spent[account]
+        while spent and spent[0][0] <= now - DAY_SECONDS:
+            spent.popleft()
+        return spent

@@ -1,0 +1,73 @@
+"""Whether more work is taken on: quotas of accounts, and how much waits already."""
+
+from dataclasses import replace
+
+from services.scheduler.domain.demand import Demand, entry_of
+from services.scheduler.domain.errors import CostLimitExceeded, QuotaExceeded, TargetOverloaded
+from services.scheduler.domain.placement import affordable_targets
+from services.scheduler.domain.policy import Policy
+from services.scheduler.domain.render import Render
+from services.scheduler.domain.shares import Day
+from services.scheduler.ports import Catalog, Clock, Version
+from services.scheduler.usecases.outlook import Outlook
+from services.scheduler.usecases.queue import Queue
+
+_LEAST_WAIT_SECONDS = 1.0
+
+
+class Admission:
+    """Refuses what would only wait in vain, and says when to come back."""
+
+    def __init__(
+        self, *, queue: Queue, outlook: Outlook, day: Day, catalog: Catalog, clock: Clock, policy: Policy
+    ) -> None:
+        self._queue = queue
+        self._outlook = outlook
+        self._day = day
+        self._catalog = catalog
+        self._clock = clock
+        self._policy = policy
+
+    async def admit(self, render: Render) -> Render:
+        """The render with its outlook.
+
+        Raises CostLimitExceeded, QuotaExceeded or TargetOverloaded when it is not to be accepted now.
+        """
+        demand = entry_of(render).demand
+        version = await self._catalog.version(render.slug, render.model_version)
+        render = await self._within_cost(render, demand, version)
+        policy, account = self._policy, render.account
+        if policy.max_queued_per_account is not None and self._queue.count(account) >= policy.max_queued_per_account:
+            seconds = await self._outlook.drain_seconds(version, demand)
+            raise QuotaExceeded(
+                "max_queued",
+                f"{policy.max_queued_per_account} renders of this account wait already; that is the most it may have",
+                max(_LEAST_WAIT_SECONDS, seconds / max(1, self._queue.count(account))),
+            )
+        now = self._clock.monotonic()
+        if policy.gpu_seconds_per_day is not None and self._day.spent(account, now) >= policy.gpu_seconds_per_day:
+            raise QuotaExceeded(
+                "gpu_seconds_per_day",
+                f"this account has used its {policy.gpu_seconds_per_day:.0f} GPU-seconds of 24 hours",
+                max(_LEAST_WAIT_SECONDS, self._day.seconds_until_some_is_free(account, now)),
+            )
+        limit = policy.max_queued_gpu_seconds_per_target
+        if limit is not None:
+            waiting = await self._outlook.queued_seconds_per_slot(version, demand)
+            if waiting >= limit:
+                raise TargetOverloaded(str(render.pin), max(_LEAST_WAIT_SECONDS, waiting - limit))
+        return await self._outlook.foreseen(render, version)
+
+    async def _within_cost(self, render: Render, demand: Demand, version: Version) -> Render:
+        """A limit that no target can keep is refused at once; one that means nothing is warned of."""
+        if render.max_cost_usd is None:
+            return render
+        expectations = await self._outlook.expectations(version)
+        targets = {slot.target for slot in self._outlook.fleet.slots_for(demand.pin, version.vram_floor_gib)}
+        known = [usd for target in targets if (usd := expectations[target].warm_usd) is not None]
+        if not known:
+            warning = "'max_cost_usd' has no effect: no price is known here"
+            return replace(render, warnings=(*render.warnings, warning))
+        if not affordable_targets(demand, targets, expectations):
+            raise CostLimitExceeded(render.max_cost_usd, min(known))
+        return render
