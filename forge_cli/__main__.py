@@ -6,11 +6,15 @@ from importlib.metadata import version
 import click
 
 from forge_cli.commands.demo import demo
+from forge_cli.commands.going_on import branch, continue_paused, retry
 from forge_cli.commands.keys import keys
 from forge_cli.commands.models import estimate, model, models
 from forge_cli.commands.renders import cancel, render, renders, watch
-from forge_cli.commands.runtimes import capacity, runtimes, start, stop
+from forge_cli.commands.runtimes import capacity, runtimes, stop
+from forge_cli.commands.start import start
 from forge_cli.commands.up import up
+from forge_cli.commands.webhooks import webhooks
+from forge_cli.commands.why import why
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,12 +35,17 @@ for command in (
     estimate,
     render,
     watch,
+    why,
+    continue_paused,
+    branch,
+    retry,
     cancel,
     renders,
     runtimes,
     start,
     stop,
     capacity,
+    webhooks,
     keys,
 ):
     forge.add_command(command)

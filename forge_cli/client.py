@@ -14,14 +14,15 @@ from forge.billing.v1.billing_estimate_service_pb2_grpc import BillingEstimateSe
 from forge.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from forge.scheduler.v1.render_service_pb2_grpc import RenderServiceStub
 from forge.scheduler.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from forge.scheduler.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from grpc import aio
 
+from forge_cli.patience import Patience
 from forge_cli.settings import Settings, is_loopback
 from forge_cli.statuses import from_call, is_refused
 
 CALL_SECONDS = 30.0
 _RETRY_SECONDS = 15.0
-_RETRY_EVERY_SECONDS = 0.3
 _MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 Request = TypeVar("Request")
@@ -38,6 +39,8 @@ class Client:
         self.accounts = AccountServiceStub(channel)
         self.renders = RenderServiceStub(channel)
         self.runtimes = RuntimeServiceStub(channel)
+        self.webhooks = WebhookServiceStub(channel)
+        self._was_reached = False
         self._metadata = (("authorization", f"Bearer {settings.api_key}"),) if settings.api_key else ()
 
     async def call(
@@ -50,18 +53,22 @@ class Client:
     ) -> Response:
         """One answer, or RequestFailed.
 
-        A platform that cannot answer now, as while a service restarts, is asked again for `retry_seconds`: give 0 for a
-        call that must not happen twice.
+        A platform that cannot answer now, as while a part of it restarts, is asked again for `retry_seconds`: give 0
+        for a call that must not happen twice. One where nobody has ever listened is given up at once.
         """
-        deadline = asyncio.get_running_loop().time() + retry_seconds
+        patience = Patience(seconds=retry_seconds)
         while True:
             try:
-                return await method(request, timeout=timeout_seconds, metadata=self._metadata)
+                answer = await method(request, timeout=timeout_seconds, metadata=self._metadata)
             except aio.AioRpcError as error:
-                too_late = asyncio.get_running_loop().time() >= deadline
-                if too_late or is_refused(error) or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise from_call(error, self.api_base) from error
-            await asyncio.sleep(_RETRY_EVERY_SECONDS)
+                trouble = from_call(error, self.api_base)
+                self._was_reached |= not is_refused(error)
+                if not self._was_reached or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise trouble from error
+                await patience.bear(trouble)
+            else:
+                self._was_reached = True
+                return answer
 
     async def stream(
         self,
@@ -76,6 +83,7 @@ class Client:
             while True:
                 async with asyncio.timeout(silence_seconds):
                     response = await call.read()
+                self._was_reached = True
                 if response is aio.EOF:
                     return
                 yield cast("Response", response)  # EOF is excluded above
@@ -92,7 +100,9 @@ async def connected(settings: Settings) -> AsyncIterator[Client]:
     options = (
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-        ("grpc.max_reconnect_backoff_ms", 2_000),  # an edge that restarts is back soon; the default waits for minutes
+        # An edge that restarts is back soon; by default the first pause is a second and later ones are minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.enable_http_proxy", 0 if is_loopback(settings.api_base) else 1),
     )
     if secure:

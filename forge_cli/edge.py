@@ -1,6 +1,8 @@
 """Turns the templates in `envoy/` into the configuration that Envoy starts with."""
 
 import json
+import os
+import secrets
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = REPOSITORY / "envoy"
 DESCRIPTOR_SET = REPOSITORY / "gen" / "forge.binpb"
+ADMIN_ADDRESS_FILE = "admin-address"
+DRAIN_TOKEN_FILE = "drain-token"  # noqa: S105 — the name of a file
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,14 @@ def write_edge_config(
 ) -> Path:
     """Write `envoy.yaml` into `directory`, made when missing, and return its path.
 
+    The file `drain-token` beside it holds what Envoy's admin interface must be told before it stops taking requests;
+    both are for their owner only.
+
     `otlp_endpoint` is an OTLP/gRPC address such as "http://127.0.0.1:4317": with it the edge starts and continues
     traces, without it a client's `traceparent` passes through as it is. Raises ValueError for an unusable address.
     """
-    values: dict[str, object] = {"descriptor_set": str(descriptor_set.resolve())}
+    drain_token = secrets.token_urlsafe()
+    values: dict[str, object] = {"descriptor_set": str(descriptor_set.resolve()), "drain_token": drain_token}
     for name in ("listen", "catalog", "billing_estimate", "accounts", "scheduler", "admin"):
         host, port = _split(getattr(addresses, name))
         values |= {f"{name}_host": host, f"{name}_port": port}
@@ -52,7 +60,8 @@ def write_edge_config(
         _add_tracing(config, otlp_endpoint)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "envoy.yaml"
-    path.write_text(json.dumps(config, indent=1), encoding="utf-8")  # JSON is YAML, without its surprises
+    _write_private(path, json.dumps(config, indent=1))  # JSON is YAML, without its surprises
+    _write_private(directory / DRAIN_TOKEN_FILE, drain_token)
     return path
 
 
@@ -64,12 +73,18 @@ def envoy_command(config: Path, *, concurrency: int = 1) -> list[str]:
     return [
         str(Path(sysconfig.get_path("scripts")) / "envoy"),
         *("--config-path", str(config)),
-        *("--admin-address-path", str(config.with_name("admin-address"))),
+        *("--admin-address-path", str(config.with_name(ADMIN_ADDRESS_FILE))),
         *("--concurrency", str(concurrency)),
         *("--log-level", "warning"),
         *("--file-flush-interval-msec", "1000"),
         "--disable-hot-restart",  # its shared memory would keep a second edge on this machine from starting
     ]
+
+
+def _write_private(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        os.fchmod(file.fileno(), 0o600)  # also one that was there before
+        file.write(text)
 
 
 def _rendered(name: str, values: Mapping[str, object]) -> dict[str, Any]:

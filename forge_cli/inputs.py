@@ -5,24 +5,39 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from forge_cli.failures import CommandFailed
 
-# Fields of the body that choose how to run, not what; a schema need not list them.
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
+ROUTING_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "model": {"type": "string"},
+        "model_version": {"type": "string"},
+        "gpu_type": {"type": "string"},
+        "region": {"type": "string"},
+        "request_id": {"type": "string"},
+        "priority": {"type": "string"},
+        "prefer": {"type": "string"},
+        "max_cost_usd": {"type": "number"},
+        "deadline": {"type": "string"},
+        "pause_after_step": {"type": "integer"},
+        "on_out_of_memory": {"type": "string"},
+    }
+)
+"""Fields of the body that say how to run, not what, and their types; a schema need not list them."""
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
 
 def build_inputs(
-    schema: Mapping[str, Any], parameters: Iterable[str], image: Path | None, *, slug: str
+    schema: Mapping[str, Any], parameters: Iterable[str], image: Path | None, *, slug: str, is_whole: bool = True
 ) -> dict[str, Any]:
-    """The model's inputs from "name=value" pairs and an image file.
+    """The model's inputs from "name=value" pairs and an image file; without `is_whole` only those that change.
 
     CommandFailed lists every pair that cannot be read, every name the schema does not know, and every required field
-    that is missing.
+    that is missing from a whole.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     inputs: dict[str, Any] = {}
@@ -40,7 +55,7 @@ def build_inputs(
             wrong.append(f"{name} is not an input of this version" + (f"; did you mean {meant}?" if meant else ""))
             continue
         try:
-            inputs[name] = parse_value(text, properties.get(name, {}))
+            inputs[name] = parse_value(text, properties[name] if name in properties else ROUTING_FIELDS[name])
         except ValueError as error:
             wrong.append(f"{name}: {error}")
     if image is not None:
@@ -51,7 +66,8 @@ def build_inputs(
             wrong.append(f"{field} is given by both -p and --image")
         else:
             inputs[field] = data_uri(image)
-    missing = [name for name in schema.get("required", ()) if name not in inputs and name not in ROUTING_FIELDS]
+    required = schema.get("required", ()) if is_whole else ()
+    missing = [name for name in required if name not in inputs and name not in ROUTING_FIELDS]
     wrong += [f"{name} is required: {_how_to_give(name, properties)}" for name in missing if not _named(name, wrong)]
     if wrong:
         raise CommandFailed(

@@ -1,6 +1,8 @@
 """Flags that several commands share."""
 
+import math
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +11,7 @@ import click
 
 from forge_cli.home import Home
 from forge_cli.settings import Settings, load
+from forge_cli.times import MomentType, rfc_3339
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,7 +31,70 @@ host_option = click.option("--host", default="127.0.0.1", show_default=True, hel
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 version_option = click.option("--version", "version", default="", help="Version of the model. [default: the model's]")
 gpu_type_option = click.option("--gpu-type", default="", help="Pin to this device, for example H200.")
+parameter_option = click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="An input; may be repeated."
+)
+image_option = click.option(
+    "--image", type=click.Path(dir_okay=False, path_type=Path), help="Image to start from: PNG, JPEG, WebP, PPM."
+)
+pause_option = click.option(
+    "--pause-after-step", type=click.IntRange(min=1), metavar="N", help="Pause after this step, with a preview."
+)
 region_option = click.option("--region", default="", help="Pin to this region, for example eu-north2.")
+
+
+def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise click.BadParameter("give an amount of US dollars above 0")
+    return value
+
+
+def wishes_options(command: Command) -> Command:
+    """Adds what a render is asked for beside its inputs; the command gets `wishes: dict`, by the names of a request."""
+
+    @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Among your own renders.")
+    @click.option("--prefer", type=click.Choice(["cheapest", "fastest"]), help="Where there is a choice of targets.")
+    @click.option(
+        "--max-cost",
+        type=float,
+        metavar="USD",
+        callback=_finite,
+        help="Run only where it is expected to cost at most this, and stop it when it has.",
+    )
+    @click.option(
+        "--deadline",
+        type=MomentType(),
+        metavar="TIME",
+        help="Stop it if it has not ended by then: 90s, 10m, 2h, or 2030-01-31T18:00:00Z.",
+    )
+    @pause_option
+    @click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="Asking twice with one key makes one render. [default: a new one each time]",
+    )
+    @wraps(command)
+    def with_wishes(
+        *,
+        priority: str | None,
+        prefer: str | None,
+        max_cost: float | None,
+        deadline: datetime | None,
+        pause_after_step: int | None,
+        idempotency_key: str | None,
+        **given: Any,
+    ) -> Any:
+        wishes: dict[str, Any] = {
+            "priority": priority,
+            "prefer": prefer,
+            "max_cost_usd": max_cost,
+            "deadline": rfc_3339(deadline) if deadline else None,
+            "pause_after_step": pause_after_step,
+            "request_id": idempotency_key or None,
+        }
+        return command(wishes={name: value for name, value in wishes.items() if value is not None}, **given)
+
+    return with_wishes  # pyright: ignore[reportReturnType] — the same command, with other parameters
 
 
 def client_options(command: Command) -> Command:

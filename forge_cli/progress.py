@@ -13,14 +13,15 @@ from rich.text import Text
 from forge_cli import words
 
 _UNMEASURED_PHASES = frozenset({"queued", "starting"})
+_TELLING_STATUSES = frozenset({"paused", "canceling", "canceled", "failed", "expired"})
 _LINE_EVERY_FRACTION = 0.1
 
 
 class ProgressView(Protocol):
     """Something that shows the events of one render, oldest first."""
 
-    def show(self, event: RenderEvent) -> None:
-        """Show the newest event."""
+    def show(self, event: RenderEvent, *, resumed_steps: int = 0) -> None:
+        """Show the newest event, of an attempt that was spared `resumed_steps` by a checkpoint."""
         ...
 
 
@@ -58,18 +59,19 @@ class BarView:
         self._task = progress.add_task(f"{title}  queued", total=None, detail="", times=None)
         self._first_at: float | None = None
 
-    def show(self, event: RenderEvent) -> None:
+    def show(self, event: RenderEvent, *, resumed_steps: int = 0) -> None:
         """Show the newest event."""
         at = seconds_at(event)
         self._first_at = at if self._first_at is None else self._first_at
         waiting = event.phase in _UNMEASURED_PHASES
+        details = (detail_of(event), playable_text(event), attempt_text(event, resumed_steps))
         self._progress.update(
             self._task,
             description=f"{self._title}  {phase_of(event)}",
             total=None if waiting else 1.0,
             completed=0.0 if waiting else event.progress.fraction,
-            detail="  ".join(part for part in (detail_of(event), playable_text(event)) if part),
-            times=_Times(at - self._first_at, eta_of(event), self._monotonic),
+            detail="  ".join(part for part in details if part),
+            times=_Times(at - self._first_at, _etas_of(event), self._monotonic),
         )
 
 
@@ -80,35 +82,41 @@ class LineView:
         self._title = title
         self._console = console
         self._first_at: float | None = None
-        self._shown: tuple[str, int, bool] | None = None
+        self._shown: tuple[str, int, int, bool, int] | None = None
 
-    def show(self, event: RenderEvent) -> None:
-        """Print a line when the phase changed, another tenth of the work is done, or the first frames can be played."""
+    def show(self, event: RenderEvent, *, resumed_steps: int = 0) -> None:
+        """Print a line when there is something new.
+
+        That is another phase, attempt, tenth of the work or power of two of the place in the queue, or that the first
+        frames can be played.
+        """
         at = seconds_at(event)
         self._first_at = at if self._first_at is None else self._first_at
         tenths = int(event.progress.fraction / _LINE_EVERY_FRACTION + 1e-9)
-        mark = (phase_of(event), tenths, playable_of(event) is not None)
+        place = event.progress.queue_position.bit_length()  # fewer lines while there is long to go
+        mark = (phase_of(event), place, tenths, playable_of(event) is not None, event.attempt)
         if mark == self._shown:
             return
         self._shown = mark
         parts = [f"{at - self._first_at:7.1f} s  {self._title}  {phase_of(event)}", detail_of(event)]
         if event.phase not in _UNMEASURED_PHASES:
             parts.append(f"{event.progress.fraction:.0%}")
-        eta = eta_of(event)
-        if eta is not None:
-            parts.append(f"ETA {words.seconds(eta)}")
-        parts.append(playable_text(event))
+        if _etas_of(event):
+            parts.append(f"ETA {words.eta(event.progress)}")
+        parts += [playable_text(event), attempt_text(event, resumed_steps)]
         self._console.print(Text("  ".join(part for part in parts if part)), soft_wrap=True)
 
 
 def phase_of(event: RenderEvent) -> str:
     """The phase, or the status where the phase does not tell how it ends."""
-    return event.status if event.status in ("canceling", "canceled", "failed", "expired") else event.phase
+    return event.status if event.status in _TELLING_STATUSES else event.phase
 
 
 def detail_of(event: RenderEvent) -> str:
     """What there is to know beside the phase: the place in the queue, what a start does, or which step is done."""
     progress = event.progress
+    if event.status == "paused":
+        return f"after step {progress.done_steps} of {progress.total_steps}" if progress.total_steps else event.message
     if event.phase == "queued":
         return f"place {progress.queue_position} in the queue" if progress.HasField("queue_position") else event.message
     if event.phase == "denoising" and progress.total_steps:
@@ -128,10 +136,21 @@ def playable_text(event: RenderEvent) -> str:
     return "" if playable is None else f"{words.seconds(playable)} can be played"
 
 
-def eta_of(event: RenderEvent) -> float | None:
-    """Seconds left in half of the cases; None when unknown or nothing is left."""
-    known = event.progress.HasField("eta_seconds_p50") and event.phase != "done"
-    return event.progress.eta_seconds_p50 if known else None
+def attempt_text(event: RenderEvent, resumed_steps: int) -> str:
+    """Which try this is, and where it began; nothing for the first one."""
+    if event.attempt <= 1:
+        return ""
+    return f"attempt {event.attempt}" + (f", resumed after step {resumed_steps}" if resumed_steps else "")
+
+
+def _etas_of(event: RenderEvent) -> tuple[float, ...]:
+    """Seconds left, in half of the cases and in nine of ten where both are known; none when nothing is left."""
+    progress = event.progress
+    if event.status not in ("queued", "running") or not progress.HasField("eta_seconds_p50"):
+        return ()
+    if not progress.HasField("eta_seconds_p90") or progress.eta_seconds_p90 <= progress.eta_seconds_p50:
+        return (progress.eta_seconds_p50,)
+    return (progress.eta_seconds_p50, progress.eta_seconds_p90)
 
 
 def seconds_at(event: RenderEvent) -> float:
@@ -142,14 +161,14 @@ def seconds_at(event: RenderEvent) -> float:
 class _Times:
     """How long a render has taken and will take, going on between two events by this machine's clock."""
 
-    def __init__(self, elapsed: float, eta: float | None, monotonic: Callable[[], float]) -> None:
-        self._elapsed, self._eta, self._monotonic = elapsed, eta, monotonic
+    def __init__(self, elapsed: float, etas: tuple[float, ...], monotonic: Callable[[], float]) -> None:
+        self._elapsed, self._etas, self._monotonic = elapsed, etas, monotonic
         self._since = monotonic()
 
     def text(self) -> str:
         passed = self._monotonic() - self._since
-        eta = f"  ETA {_clock(max(0.0, self._eta - passed))}" if self._eta is not None else ""
-        return f"{_clock(self._elapsed + passed)}{eta}"
+        etas = "–".join(dict.fromkeys(_clock(max(0.0, eta - passed)) for eta in self._etas))
+        return _clock(self._elapsed + passed) + (f"  ETA {etas}" if etas else "")
 
 
 class _TimeColumn(ProgressColumn):

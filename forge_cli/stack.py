@@ -1,5 +1,6 @@
 """The whole platform on this machine: services and edge under a supervisor, from the lock to the last process."""
 
+import math
 import os
 import random
 import socket
@@ -15,21 +16,21 @@ from pathlib import Path
 import httpx
 import psutil
 
+from forge_cli.draining import drain_edge
 from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.logs import LogFollower, LogLine
+from forge_cli.stop_times import StopTimes, stop_times
 from forge_cli.supervise import Program, Supervisor
 
 EDGE = "edge"
 _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive it; their log lies beside the others
 # The scheduler ends before those it asks, and the edge before all.
 _SERVICES = {"catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20}
-_STOP_SECONDS = {"scheduler": 20}
+_EDGE_ORDER = 30
 _READY_SECONDS = 120.0
-_STOP_PATIENCE_SECONDS = 40.0
 _CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0
-_PREDECESSOR_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -119,27 +120,32 @@ class Stack:
 
 
 @contextmanager
-def running_stack(options: StackOptions) -> Iterator[Stack]:
+def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
     """Start the platform; it is not ready yet when the block begins, and gone when it has ended.
 
-    CommandFailed when the home is in use, the port is taken, or a part cannot be prepared.
+    On the way out the edge finishes what it serves, then it ends, then the scheduler, then the others. `say` tells
+    people what is waited for; each KeyboardInterrupt ends a wait. CommandFailed when the home is in use, the port is
+    taken, or a part cannot be prepared.
     """
     home = options.home
     home.make()
     with ExitStack() as cleanup:
         cleanup.enter_context(home.locked())
-        _await_predecessor(home)
+        times = stop_times(os.environ)
+        _await_predecessor(home, times.everything)
         port = _listening_port(options.host, options.port)
         ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
         environment = child_environment(os.environ, options, ports)
         key = _first_key(environment)
-        programs = [_service_program(name) for name in _SERVICES]
-        programs.append(Program(EDGE, envoy_command(_edge_config(options, port, ports)), order=30, stop_seconds=5))
+        programs = [_service_program(name, times) for name in _SERVICES]
+        edge = envoy_command(_edge_config(options, port, ports))
+        programs.append(Program(EDGE, edge, _EDGE_ORDER, stop_seconds=math.ceil(times.edge)))
         logs = LogFollower(home.logs_dir, [*_SERVICES, EDGE, _WORKERS])
         cleanup.callback(logs.close)
         supervisor = Supervisor(programs, run_dir=home.run_dir, logs_dir=home.logs_dir)
-        cleanup.callback(supervisor.stop, patience_seconds=_STOP_PATIENCE_SECONDS)
+        cleanup.callback(supervisor.stop, patience_seconds=times.everything)
         supervisor.start(environment)
+        cleanup.callback(_let_calls_end, home, times, say)
         base_url = f"http://{_reachable(options.host)}:{port}"
         cleanup.callback(home.api_base_file.unlink, missing_ok=True)
         home.api_base_file.write_text(base_url + "\n", "utf-8")
@@ -182,12 +188,21 @@ def free_ports(count: int) -> list[int]:
     raise CommandFailed("this machine has no free ports for the services")
 
 
-def _service_program(name: str) -> Program:
+def _let_calls_end(home: Home, times: StopTimes, say: Callable[[str], None]) -> None:
+    """The first part of the end: nothing new begins, and calls under way get their time."""
+    try:
+        say("Stopping … Ctrl-C again hurries.")
+        drain_edge(home.run_dir, patience_seconds=times.calls, say=say)
+    except KeyboardInterrupt:
+        say("Not waiting for calls any longer; Ctrl-C again kills what is left.")
+
+
+def _service_program(name: str, times: StopTimes) -> Program:
     return Program(
         name=name,
         command=[sys.executable, "-P", "-m", f"services.{name.replace('-', '_')}"],
         order=_SERVICES[name],
-        stop_seconds=_STOP_SECONDS.get(name, 10),
+        stop_seconds=math.ceil(times.scheduler if name == "scheduler" else times.other_services),
     )
 
 
@@ -246,7 +261,7 @@ def _first_key(environment: Mapping[str, str]) -> str | None:
     return made.stdout.strip() or None
 
 
-def _await_predecessor(home: Home) -> None:
+def _await_predecessor(home: Home, patience_seconds: float) -> None:
     """Let the services of an earlier run, whose `forge up` was killed, finish first: two must not share a database."""
     pid = 0
     try:
@@ -254,7 +269,7 @@ def _await_predecessor(home: Home) -> None:
         process = psutil.Process(pid)
         if str(home.run_dir / "supervisord.conf") not in process.cmdline():
             return
-        process.wait(_PREDECESSOR_SECONDS)
+        process.wait(patience_seconds)
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return
     except psutil.TimeoutExpired:

@@ -1,6 +1,9 @@
 """What the API answered when it said no, in words: one form for gRPC statuses and JSON answers."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import grpc
 import httpx
@@ -9,12 +12,31 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
+from forge_cli import words
 from forge_cli.failures import CommandFailed
 
 _HOW_TO_GIVE_A_KEY = (
     "give a key with --api-key, FORGE_API_KEY, or api_key in $FORGE_HOME/cli.toml",
     "on the machine that runs Forge the first key lies in $FORGE_HOME/api-key",
 )
+
+_REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        "COST_LIMIT_EXCEEDED": "allow more with --max-cost, or see what each target costs with: forge estimate SLUG",
+        "TARGET_NOT_OFFERED": "see what is offered with: forge capacity",
+        "IDEMPOTENCY_CONFLICT": "use another --idempotency-key for another request; a --deadline such as 10m is another"
+        " time in every call",
+        "RENDER_NOT_PAUSED": "see how it stands with: forge why ID",
+        "RENDER_NOT_RETRYABLE": "see how it stands with: forge why ID",
+        "NO_FREE_SLOT": "see what holds the slots with: forge runtimes, and free them with: forge stop SLUG",
+        "QUOTA_EXCEEDED": "see what waits with: forge renders --status queued, and give up with: forge cancel ID",
+        "TARGET_OVERLOADED": "see where there is room with: forge capacity",
+        "WEBHOOK_NOT_FOUND": "see which there are with: forge webhooks list",
+        "DELIVERY_NOT_FOUND": "see which there are with: forge webhooks deliveries",
+    }
+)
+"""What to do about a reason of the contract, where the message alone does not say it."""
+_A_WHILE_SECONDS = 90
 
 
 class RequestFailed(CommandFailed):
@@ -86,8 +108,8 @@ def unreachable(api_base: str, cause: str) -> RequestFailed:
     )
 
 
-def from_status(status: status_pb2.Status) -> RequestFailed:
-    """A google.rpc.Status in words."""
+def from_status(status: status_pb2.Status, now: Callable[[], datetime] = datetime.now) -> RequestFailed:
+    """A google.rpc.Status in words. `now` is by the reader's clock."""
     reason, message, facts, hints = "", status.message, [], []
     for detail in status.details:
         if detail.Unpack(info := error_details_pb2.ErrorInfo()):
@@ -98,9 +120,18 @@ def from_status(status: status_pb2.Status) -> RequestFailed:
             if any(v.description in message for v in bad.field_violations):
                 message = message.partition(":")[0]  # each violation has its own line below
         elif detail.Unpack(retry := error_details_pb2.RetryInfo()):
-            hints.append(f"try again in {max(1, round(retry.retry_delay.ToNanoseconds() / 1e9))} s")
+            hints.append(_come_back(max(1, math.ceil(retry.retry_delay.ToNanoseconds() / 1e9)), now()))
     if status.code == code_pb2.UNAUTHENTICATED:
         hints += _HOW_TO_GIVE_A_KEY
+    if reason in _REMEDIES:
+        hints.append(_REMEDIES[reason])
     reason = reason or (code_pb2.Code.Name(status.code) if status.code in code_pb2.Code.values() else str(status.code))
     facts.append(f"reason: {reason}")
     return RequestFailed(status.code, reason, message or reason.lower(), facts=facts, hints=hints)
+
+
+def _come_back(seconds: int, now: datetime) -> str:
+    """When to try again: in how long, and at what time where nobody would wait for it."""
+    if seconds < _A_WHILE_SECONDS:
+        return f"try again in {seconds} s"
+    return f"try again in {words.seconds(seconds)}, at {(now + timedelta(seconds=seconds)).strftime('%H:%M:%S')}"

@@ -12,6 +12,7 @@ from grpc import aio
 
 from forge_cli.client import Client
 from forge_cli.failures import CommandFailed
+from forge_cli.patience import Patience
 from forge_cli.statuses import from_call
 from forge_cli.videos import how_to_fetch
 from forge_cli.watching import is_passing
@@ -20,8 +21,6 @@ STANDARD_OUTPUT = Path("-")
 PLAYER = "ffplay -fpsprobesize 0 -"  # otherwise it waits for twenty frames before it shows one
 
 _SILENCE_SECONDS = 600.0  # nothing comes between two pieces, and a slow device takes minutes for one
-_TRIES_AT_THE_END = 4
-_PAUSE_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 _PASSING_REASONS = frozenset({"VIDEO_NOT_READY", "VIDEO_CUT_OFF"})
 
@@ -30,11 +29,13 @@ class LiveVideo:
     """Fetches the video of one render and passes it on while it grows. An async context manager.
 
     It is told every event. It begins with the first one that tells of something to play, and again with the next one
-    after the stream broke: as when a connection is lost, or when the render goes on at another place.
+    after the stream broke: as when a connection is lost, or when the render goes on at another place. Once the render
+    has ended `patience` says how long what is left is waited for.
     """
 
-    def __init__(self, client: Client, render_id: str, path: Path) -> None:
+    def __init__(self, client: Client, render_id: str, path: Path, patience: Patience) -> None:
         self._client = client
+        self._patience = patience
         self._render_id = render_id
         self._outlet = Outlet(path)
         self._fetching: asyncio.Task[None] | None = None
@@ -57,12 +58,12 @@ class LiveVideo:
 
     async def finish(self) -> None:
         """Fetch what is left of a render that has succeeded. CommandFailed when it does not come."""
-        for _ in range(_TRIES_AT_THE_END):
+        trouble = CommandFailed("the video stopped arriving", hints=[how_to_fetch(self._render_id)])
+        while True:
             await self._begin()
             if self._done:
                 return
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise CommandFailed("the video stopped arriving", hints=[how_to_fetch(self._render_id)])
+            await self._patience.bear(trouble)
 
     async def give_up(self) -> None:
         """Take what is still on its way of a render that has not succeeded."""

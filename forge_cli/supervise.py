@@ -2,7 +2,7 @@
 
 Every process is tethered to the one that started it (see tether.py): when `forge up` is killed, supervisord is told
 to stop and stops the services; when supervisord is killed too, the kernel tells each service to stop; workers follow
-the scheduler, at the latest when they have heard nothing from it for a minute.
+the scheduler, at the latest when they have heard nothing from it for half a minute.
 """
 
 import os
@@ -154,10 +154,7 @@ class Supervisor:
         if self._process is None:
             return
         try:
-            self._ask("shutdown")  # acts at once; a signal is seen at the supervisor's next tick, up to a second later
-        except (OSError, xmlrpc.client.Error):
-            self._process.terminate()
-        try:
+            self._tell_to_stop(self._process)
             self._process.wait(patience_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self.kill()
@@ -176,6 +173,12 @@ class Supervisor:
                 process.kill()
         self._process.wait()
         self._forget()
+
+    def _tell_to_stop(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            self._ask("shutdown")  # acts at once; a signal is seen at the next tick, up to a second later
+        except (OSError, xmlrpc.client.Error):
+            process.terminate()
 
     @property
     def _complaints(self) -> Path:

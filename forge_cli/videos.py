@@ -1,37 +1,43 @@
-"""Fetching a render's video: whole and intact, or not at all."""
+"""Fetching a render's video or preview: whole and intact, or not at all."""
 
-import asyncio
 import hashlib
 from contextlib import aclosing
 from pathlib import Path
 
 from forge.scheduler.v1.render_pb2 import Render
-from forge.scheduler.v1.render_service_pb2 import GetVideoRequest
+from forge.scheduler.v1.render_service_pb2 import GetPreviewRequest, GetVideoRequest
 from grpc import aio
 
 from forge_cli.client import Client
 from forge_cli.failures import CommandFailed
+from forge_cli.patience import Patience
 from forge_cli.statuses import from_call
 from forge_cli.watching import is_passing
 
 _SILENCE_SECONDS = 60.0
-_DOWNLOAD_TRIES = 4
-_PAUSE_SECONDS = 1.0
 
 
-async def download(client: Client, render: Render, path: Path) -> None:
+async def download(client: Client, render: Render, path: Path, patience: Patience) -> None:
     """Write the render's video to `path`, whole or not at all. CommandFailed when it does not arrive intact."""
-    for remaining in reversed(range(_DOWNLOAD_TRIES)):
+    while True:
         try:
             await _download_once(client, render, path)
             return
         except aio.AioRpcError as error:
-            if not (remaining and is_passing(error)):
-                raise from_call(error, client.api_base) from error
+            trouble: CommandFailed = from_call(error, client.api_base)
+            if not is_passing(error):
+                raise trouble from error
         except TimeoutError:
-            if not remaining:
-                raise CommandFailed("the video stopped arriving", hints=[how_to_fetch(render.id)]) from None
-        await asyncio.sleep(_PAUSE_SECONDS)
+            trouble = CommandFailed("the video stopped arriving", hints=[how_to_fetch(render.id)])
+        await patience.bear(trouble)
+
+
+async def download_preview(client: Client, render: Render, path: Path) -> None:
+    """Write the newest preview of the render to `path`, whole or not at all. CommandFailed when there is none."""
+    found = await client.call(client.renders.GetPreview, GetPreviewRequest(render_id=render.id))
+    with Arriving(path) as arriving:
+        arriving.write(found.data)
+        arriving.keep(sha256="", render_id=render.id)
 
 
 async def _download_once(client: Client, render: Render, path: Path) -> None:

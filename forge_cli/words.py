@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 from forge.common.v1.target_pb2 import Target
-from forge.scheduler.v1.render_pb2 import Render
+from forge.scheduler.v1.render_pb2 import Progress, Render
+from forge.scheduler.v1.runtime_pb2 import Runtime
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,6 +19,7 @@ from rich.text import Text
 
 NOT_KNOWN = "–"
 _FILE_WIDTH = 240
+_SIZES = ((1_000, "kB"), (1_000_000, "MB"), (1_000_000_000, "GB"))
 
 
 def seconds(value: float | None) -> str:
@@ -34,6 +36,15 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def eta(progress: Progress) -> str:
+    """How much time is left: "40.0 s to 2 min 05 s", from half of the cases to nine of ten; "" when unknown."""
+    if not progress.HasField("eta_seconds_p50"):
+        return ""
+    usually = seconds(progress.eta_seconds_p50)
+    at_most = seconds(max(progress.eta_seconds_p50, progress.eta_seconds_p90))
+    return usually if usually == at_most else f"{usually} to {at_most}"
+
+
 def measured_ms(message: Message, field: str) -> str:
     """An optional `*_ms` field as a duration; a dash when it was not measured."""
     return seconds(getattr(message, field) / 1000 if message.HasField(field) else None)
@@ -47,10 +58,11 @@ def dollars(value: float | None) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes: "640 B", "12.5 kB", "3.1 MB"."""
+    """A number of bytes: "640 B", "12.5 kB", "3.1 MB", "5.4 GB"."""
     if count < 1000:
         return f"{count} B"
-    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+    power, unit = next(known for known in _SIZES if count < known[0] * 1000 or known is _SIZES[-1])
+    return f"{count / power:.1f} {unit}"
 
 
 def target(found: Target) -> str:
@@ -71,6 +83,15 @@ def video(render: Render) -> str:
     """What the video is: "25 frames 1024×576 at 7 fps, 412.0 kB"."""
     output = render.output
     return f"{output.num_frames} frames {output.width}×{output.height} at {output.fps:g} fps, {size(output.size_bytes)}"
+
+
+def start(runtime: Runtime) -> str:
+    """What the start of a runtime is at: "loading weights, 3.1 GB of 12.4 GB"; "" when it is not known."""
+    parts = [runtime.start_message or runtime.start_phase]
+    if runtime.HasField("start_done_bytes"):
+        of = f" of {size(round(runtime.start_total_bytes))}" if runtime.HasField("start_total_bytes") else ""
+        parts.append(f"{size(round(runtime.start_done_bytes))}{of}")
+    return ", ".join(filter(None, parts))
 
 
 def outcome(render: Render) -> str:

@@ -1,18 +1,16 @@
 """forge keys: make, list and revoke API keys."""
 
-import re
+from datetime import timedelta
 
 import click
 from forge.accounts.v1.account_service_pb2 import CreateApiKeyRequest, ListApiKeysRequest, RevokeApiKeyRequest
 from forge.accounts.v1.api_key_pb2 import ApiKey
-from google.protobuf.duration_pb2 import Duration
 
 from forge_cli import words
 from forge_cli.client import run_with
 from forge_cli.options import client_options, json_option
 from forge_cli.settings import Settings
-
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+from forge_cli.times import DurationType
 
 
 @click.group()
@@ -25,16 +23,14 @@ def keys() -> None:
 @click.option(
     "--scope", "scopes", multiple=True, help="read, inference or admin; may be repeated. [default: both first]"
 )
-@click.option(
-    "--ttl",
-    callback=lambda _context, _option, text: _ttl(text),
-    help="How long it works: 90s, 12h, 30d. [default: for ever]",
-)
+@click.option("--ttl", type=DurationType(), help="How long it works: 90s, 12h, 30d. [default: for ever]")
 @json_option
 @client_options
-def create(settings: Settings, name: str, scopes: tuple[str, ...], ttl: int | None, as_json: bool) -> None:
+def create(settings: Settings, name: str, scopes: tuple[str, ...], ttl: timedelta | None, as_json: bool) -> None:
     """Make a key called NAME and show its secret, this once."""
-    request = CreateApiKeyRequest(name=name, scopes=scopes, ttl=Duration(seconds=ttl) if ttl else None)
+    request = CreateApiKeyRequest(name=name, scopes=scopes)
+    if ttl:
+        request.ttl.FromTimedelta(ttl)
     made = run_with(settings, lambda client: client.call(client.accounts.CreateApiKey, request, retry_seconds=0))
     if as_json:
         words.show_json(made)
@@ -81,13 +77,3 @@ def _end(key: ApiKey) -> str:
     if key.HasField("revoked_at"):
         return f"revoked {words.moment(key.revoked_at)}"
     return words.moment(key.expires_at) if key.HasField("expires_at") else "never"
-
-
-def _ttl(text: str | None) -> int | None:
-    """Seconds that "90s", "15m", "12h" or "30d" mean."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if not match:
-        raise click.BadParameter("write it as a whole number with a unit: 90s, 15m, 12h or 30d")
-    return int(match[1]) * _UNIT_SECONDS[match[2]]

@@ -74,6 +74,8 @@ def model(settings: Settings, slug: str, version: str, as_json: bool) -> None:
         if kind.HasField("parameters_billions"):
             parts.append(f"{kind.parameters_billions:g} B parameters")
         parts.append(f"at least {kind.vram_floor_gib:g} GiB of VRAM ({kind.vram_floor_source})")
+        if kind.max_run_seconds:
+            parts.append(f"an attempt takes {words.seconds(kind.max_run_seconds)} at most")
         console.print(Text("version  " + " · ".join(part for part in parts if part)))
     console.print(Text(f"licence  {found.license.id}  {found.license.url}"))
     for link in found.links:
@@ -140,6 +142,8 @@ def _show_inputs(console: Console, schema: dict[str, Any]) -> None:
         notes = [field.get("description", "")]
         if field.get("x-forge-ignored"):
             notes = [f"No effect: {field['x-forge-ignored']}"]
+        if field.get("x-forge-branchable"):
+            notes.append("A branch may change it.")
         bounds = [f"{sign} {_number(field[key])}" for key, sign in _BOUNDS.items() if key in field]
         unit = field.get("x-forge-unit", "")
         default = "required" if name in required else _short(field["default"]) if "default" in field else ""

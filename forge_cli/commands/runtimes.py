@@ -1,30 +1,24 @@
-"""forge runtimes, start, stop, capacity: what is warm, and where there is room."""
+"""forge runtimes, stop, capacity: what is warm and what that costs, and where there is room."""
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import click
 from forge.catalog.v1.catalog_service_pb2 import GetModelRequest, ListModelsRequest
-from forge.scheduler.v1.runtime_pb2 import Runtime
+from forge.scheduler.v1.runtime_pb2 import Runtime, TargetCapacity
 from forge.scheduler.v1.runtime_service_pb2 import (
     FamilyStatus,
     GetCapacityRequest,
     GetFamilyStatusRequest,
-    StartRuntimeRequest,
-    StartRuntimeResponse,
     StopRuntimeRequest,
 )
-from rich.console import Console
-from rich.status import Status
+from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
 from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
 from forge_cli.settings import Settings
-
-_START_SECONDS = 3600.0
 
 
 @click.command()
@@ -33,37 +27,14 @@ _START_SECONDS = 3600.0
 @json_option
 @client_options
 def runtimes(settings: Settings, slug: str | None, version: str, as_json: bool) -> None:
-    """List what is cold, starting or warm, for one model or for all."""
+    """List what is cold, starting or warm, for one model or for all, and what keeping it so costs."""
     families = run_with(settings, lambda client: _families(client, slug, version))
     if as_json:
         words.show_json(families)
         return
     rows = [row for family in families for row in _rows(family)]
-    columns = ["MODEL", "VERSION", "STATUS", "TARGET", ">STARTED IN", "FREED IN"]
+    columns = ["MODEL", "VERSION", "STATUS", "TARGET", ">STARTED IN", "FREED IN", ">$/HOUR", ">$ SO FAR"]
     words.show_table(words.stdout_console(), columns, rows, empty="the catalogue is empty")
-
-
-@click.command()
-@click.argument("slug")
-@version_option
-@gpu_type_option
-@region_option
-@click.option("--keep", is_flag=True, help="Keep it warm until it is stopped.")
-@json_option
-@client_options
-def start(settings: Settings, slug: str, version: str, gpu_type: str, region: str, keep: bool, as_json: bool) -> None:
-    """Start a model and wait until it is warm."""
-    request = StartRuntimeRequest(slug=slug, version=version, gpu_type=gpu_type, region=region, run_until_stopped=keep)
-    console = Console(stderr=True)
-    with console.status(f"starting {slug}") as status:
-        found = run_with(settings, lambda client: _start(client, request, status))
-    if as_json:
-        words.show_json(found)
-        return
-    where = f"{found.gpu_type} {found.region}{' (simulated)' if found.simulated else ''}"
-    how = "started in" if found.was_cold_start else "was already warm; its start took"
-    kept = "; it stays warm until it is stopped" if found.keep_warm else ""
-    click.echo(f"{found.slug} {found.version} on {where} {how} {words.seconds(found.startup_ms / 1000)}{kept}")
 
 
 @click.command()
@@ -84,23 +55,34 @@ def stop(settings: Settings, slug: str, version: str, gpu_type: str, region: str
 @json_option
 @client_options
 def capacity(settings: Settings, as_json: bool) -> None:
-    """List the targets of the fleet and what is free on each."""
+    """List the targets of the fleet, what is free on each, what waits for it, and what it is spared from."""
     found = run_with(settings, lambda client: client.call(client.runtimes.GetCapacity, GetCapacityRequest()))
     if as_json:
         words.show_json(found)
         return
     rows = [
         [
-            f"{target.gpu_type} {target.region}{' (simulated)' if target.simulated else ''}",
+            _name(target),
             f"{target.free_slots} of {target.total_slots}",
             str(target.idle_runtimes),
             str(target.busy_runtimes),
             str(target.queued_renders),
+            words.seconds(target.queued_gpu_seconds) if target.queued_gpu_seconds else "",
         ]
         for target in found.targets
     ]
-    columns = ["TARGET", ">FREE SLOTS", ">WARM, IDLE", ">BUSY", ">QUEUED"]
-    words.show_table(words.stdout_console(), columns, rows, empty="the fleet has no slots")
+    columns = ["TARGET", ">FREE SLOTS", ">WARM, IDLE", ">BUSY", ">QUEUED", ">QUEUED DEVICE TIME"]
+    console = words.stdout_console()
+    words.show_table(console, columns, rows, empty="the fleet has no slots")
+    for target in found.targets:
+        for spared in target.open_circuits:
+            until = words.moment(spared.until)
+            told = f"{_name(target)} gets no work of {spared.slug} {spared.version} until {until}: {spared.message}"
+            console.print(Text(told, style="yellow"), soft_wrap=True)
+
+
+def _name(target: TargetCapacity) -> str:
+    return f"{target.gpu_type} {target.region}{' (simulated)' if target.simulated else ''}"
 
 
 async def _families(client: Client, slug: str | None, version: str) -> Sequence[FamilyStatus]:
@@ -120,7 +102,7 @@ async def _families(client: Client, slug: str | None, version: str) -> Sequence[
 
 def _rows(family: FamilyStatus) -> list[list[str]]:
     if not family.runtimes:
-        return [[family.slug, family.version, family.status, "", "", ""]]
+        return [[family.slug, family.version, family.status, "", "", "", "", ""]]
     return [
         [
             family.slug,
@@ -129,14 +111,16 @@ def _rows(family: FamilyStatus) -> list[list[str]]:
             f"{runtime.gpu_type} {runtime.region}{' (simulated)' if runtime.simulated else ''}",
             words.measured_ms(runtime, "startup_ms"),
             _freed(runtime),
+            words.dollars(runtime.cost_per_gpu_hour_usd if runtime.HasField("cost_per_gpu_hour_usd") else None),
+            words.dollars(runtime.cost_so_far_usd if runtime.HasField("cost_so_far_usd") else None),
         ]
         for runtime in family.runtimes
     ]
 
 
 def _status(runtime: Runtime) -> str:
-    if runtime.status == "starting" and runtime.start_phase:
-        return f"starting: {runtime.start_phase}"
+    if runtime.status == "starting":
+        return ": ".join(filter(None, ("starting", words.start(runtime))))
     return "warm, busy" if runtime.busy else runtime.status
 
 
@@ -144,20 +128,3 @@ def _freed(runtime: Runtime) -> str:
     if runtime.keep_warm:
         return "kept warm"
     return words.seconds(runtime.idle_release_seconds) if runtime.HasField("idle_release_seconds") else ""
-
-
-async def _start(client: Client, request: StartRuntimeRequest, status: Status) -> StartRuntimeResponse:
-    """Start, and say meanwhile what the start is doing."""
-    call = client.call(client.runtimes.StartRuntime, request, timeout_seconds=_START_SECONDS)
-    starting = asyncio.ensure_future(call)
-    question = GetFamilyStatusRequest(slug=request.slug, version=request.version)
-    try:
-        while not starting.done():
-            await asyncio.wait({starting}, timeout=1.0)
-            with suppress(CommandFailed):  # the start itself says what is wrong
-                family = await client.call(client.runtimes.GetFamilyStatus, question)
-                phases = [runtime.start_phase for runtime in family.runtimes if runtime.status == "starting"]
-                status.update(f"starting {request.slug}: {', '.join(filter(None, phases)) or family.status}")
-    finally:
-        starting.cancel()
-    return await starting

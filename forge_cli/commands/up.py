@@ -32,7 +32,7 @@ def up(port: int, home: Path | None, fleet: str | None, host: str, verbose: bool
     options = StackOptions(Home.at(home), host, port, fleet_named(fleet))
     terminal = Terminal(Console(highlight=False), verbose=verbose)
     try:
-        with interruptible(), running_stack(options) as stack:
+        with interruptible(), running_stack(options, terminal.say) as stack:
             terminal.say(f"Starting Forge in {options.home.path} …")
             stack.wait_until_ready(terminal.show)
             _announce(terminal, stack, options)

@@ -114,6 +114,7 @@ def _version_to_proto(slug: str, version: ModelVersion) -> model_pb2.ModelVersio
         context_window_tokens=version.context_window_tokens,
         vram_floor_gib=version.vram_floor_gib,
         vram_floor_source=version.vram_floor_source,
+        max_run_seconds=version.max_run_seconds,
         published_figures=[_figure_to_proto(figure) for figure in version.published_figures],
         route=_route_to_proto(domain.route_of(slug, version.version)),
     )

@@ -9,7 +9,12 @@ from typing import Any
 
 from services.chassis.errors import ForgeError, Kind, Violation
 
-ROUTING_FIELDS = frozenset({"model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"})
+ROUTING_FIELDS = frozenset(
+    {
+        *("model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"),
+        *("priority", "prefer", "max_cost_usd", "deadline", "pause_after_step"),
+    }
+)
 """Fields that travel beside the inputs in a request body; no input has these names."""
 
 RULE_ARITIES: Mapping[str, int] = MappingProxyType(
@@ -133,6 +138,7 @@ class ModelVersion:
     context_window_tokens: int | None
     vram_floor_gib: float
     vram_floor_source: str
+    max_run_seconds: int
     published_figures: tuple[PublishedFigure, ...]
     inputs: InputSchema
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from services.accounts.domain import ApiKey
-from services.chassis.storage import Database, uninterrupted
+from services.chassis.storage import Database
 
 _keys = sa.Table(
     "api_keys",
@@ -31,7 +31,6 @@ class SqlKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @uninterrupted
     async def add(self, key: ApiKey, digest: bytes) -> None:
         """Keep a new key and the keyed hash of its secret."""
         row = {
@@ -46,26 +45,22 @@ class SqlKeyStore:
             "revoked_at_us": _to_us(key.revoked_at),
             "last_used_at_us": _to_us(key.last_used_at),
         }
-        async with self._database.writing() as connection:
-            await connection.execute(sa.insert(_keys).values(row))
+        await self._database.write(lambda connection: connection.execute(sa.insert(_keys).values(row)))
 
-    @uninterrupted
     async def find(self, digest: bytes) -> ApiKey | None:
         """The key whose secret has this keyed hash, whether or not it still works."""
-        async with self._database.reading() as connection:
-            row = (await connection.execute(sa.select(_keys).where(_keys.c.digest == digest))).one_or_none()
+        query = sa.select(_keys).where(_keys.c.digest == digest)
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
         return _to_key(row) if row is not None and hmac.compare_digest(row.digest, digest) else None
 
-    @uninterrupted
     async def list(self, account: str) -> list[ApiKey]:
         """The account's keys, newest first."""
         newest_first = (
             sa.select(_keys).where(_keys.c.account == account).order_by(_keys.c.created_at_us.desc(), _keys.c.id.desc())
         )
-        async with self._database.reading() as connection:
-            return [_to_key(row) for row in await connection.execute(newest_first)]
+        rows = await self._database.read(lambda connection: connection.execute(newest_first).all())
+        return [_to_key(row) for row in rows]
 
-    @uninterrupted
     async def revoke(self, account: str, key_id: str, at: datetime) -> ApiKey | None:
         """The key, revoked; an earlier revocation stands. None when the account has no such key."""
         revoked = (
@@ -74,19 +69,20 @@ class SqlKeyStore:
             .values(revoked_at_us=sa.func.coalesce(_keys.c.revoked_at_us, _to_us(at)))
             .returning(_keys)
         )
-        async with self._database.writing() as connection:
-            row = (await connection.execute(revoked)).one_or_none()
+        row = await self._database.write(lambda connection: connection.execute(revoked).one_or_none())
         return _to_key(row) if row is not None else None
 
-    @uninterrupted
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
         """Note when keys, by id, were last accepted. Never moves back."""
-        async with self._database.writing() as connection:
+
+        def mark(connection: sa.Connection) -> None:
             for key_id, at in uses.items():
                 newer = sa.or_(_keys.c.last_used_at_us.is_(None), _keys.c.last_used_at_us < _to_us(at))
-                await connection.execute(
+                connection.execute(
                     sa.update(_keys).where(_keys.c.id == key_id, newer).values(last_used_at_us=_to_us(at))
                 )
+
+        await self._database.write(mark)
 
 
 def _to_key(row: sa.Row[tuple[object, ...]]) -> ApiKey:

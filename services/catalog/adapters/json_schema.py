@@ -21,6 +21,7 @@ _PROPERTY_KEYWORDS = frozenset(
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "pattern"),
         *("x-forge-unit", "x-forge-maps-to", "x-forge-media", "x-forge-media-types", "x-forge-ignored"),
+        "x-forge-branchable",
     }
 )
 _UNITS = frozenset({"px", "frames", "latent frames", "frames/s", "steps"})
@@ -86,6 +87,8 @@ def _property_faults(name: str, keywords: Mapping[str, Any], *, is_required: boo
     media_types = keywords.get("x-forge-media-types", [])
     if not isinstance(media_types, list) or not all(isinstance(each, str) for each in media_types):
         yield ["x-forge-media-types"], "must be a list of media types"
+    if not isinstance(keywords.get("x-forge-branchable", True), bool):
+        yield ["x-forge-branchable"], "must be true or false"
     for keyword in ("x-forge-maps-to", "x-forge-ignored"):
         if not isinstance(keywords.get(keyword, ""), str):
             yield [keyword], "must be text"

@@ -16,6 +16,7 @@ Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Url = Annotated[str, StringConstraints(pattern=r"^https://\S+$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Modality = Literal["text", "image", "audio", "video"]
+LARGEST_INT32 = 2**31 - 1  # as wide as the contract's field
 
 
 class LicenseShape(StrictShape):
@@ -70,6 +71,7 @@ class VersionShape(StrictShape):
     context_window_tokens: int | None = Field(default=None, gt=0)
     vram_floor_gib: float = Field(gt=0)
     vram_floor_source: Literal["configured", "measured"]
+    max_run_seconds: int = Field(default=3600, gt=0, le=LARGEST_INT32)
     published_figures: list[FigureTableShape] = Field(default=[])
     input_schema: dict[str, Any]
     example: dict[str, Any]
@@ -185,6 +187,7 @@ def _version_to_domain(shape: VersionShape) -> domain.ModelVersion:
         context_window_tokens=shape.context_window_tokens,
         vram_floor_gib=shape.vram_floor_gib,
         vram_floor_source=shape.vram_floor_source,
+        max_run_seconds=shape.max_run_seconds,
         published_figures=tuple(
             domain.PublishedFigure(
                 gpu_type=row.gpu_type,

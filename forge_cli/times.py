@@ -1,0 +1,72 @@
+"""Durations and moments, as people type them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration(text: str) -> timedelta:
+    """What "90s", "15m", "12h" or "30d" mean. ValueError for anything else, and for nothing."""
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0
+    if not seconds:
+        raise ValueError("write it as a whole number with a unit: 90s, 15m, 12h or 30d")
+    return timedelta(seconds=seconds)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The moment that an RFC 3339 time names, or a duration after `now`. ValueError for anything else."""
+    try:
+        return now + duration(text)
+    except ValueError:
+        pass
+    except OverflowError:
+        raise ValueError("that is too far away") from None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(
+            "write it as a time with its zone, such as 2030-01-31T18:00:00Z, or as what is left: 90s, 10m, 2h"
+        )
+    return found
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A duration on the command line."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The duration, or click's way of saying what is wrong."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MomentType(click.ParamType[datetime]):
+    """A moment on the command line; a duration counts from now."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment in UTC, or click's way of saying what is wrong."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return moment(value, datetime.now(UTC)).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def rfc_3339(when: datetime) -> str:
+    """A moment as the API writes it."""
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
