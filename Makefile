@@ -33,6 +33,12 @@ up: setup ## run the platform until Ctrl-C
 test: setup ## run every test
 	$(BIN)/pytest
 
+.PHONY: sim faults
+sim: setup ## run ten thousand seeds of the simulated fleet
+	$(BIN)/python -m tests.simulation --seeds 10000
+faults: setup ## try every fault against real processes and print the table
+	$(BIN)/python -m tests.faults
+
 .PHONY: check
 check: setup format-check lint types imports proto-lint proto-breaking gen-check ## everything but the tests that a change must pass
 

@@ -48,7 +48,13 @@ class Rpc:
     def http_path(self) -> str:
         rule = self.options[annotations_pb2.http]
         path = getattr(rule, rule.WhichOneof("pattern"))
-        return path.replace("{slug}", "a-model").replace("{render_id}", "a-render").replace("{id}", "an-id")
+        return (
+            path.replace("{slug}", "a-model")
+            .replace("{render_id}", "a-render")
+            .replace("{id}", "an-id")
+            .replace("{webhook_id}", "a-webhook")
+            .replace("{delivery_id}", "a-delivery")
+        )
 
     async def over_http(self, client: httpx.AsyncClient, key: str | None) -> httpx.Response:
         """Call the method as JSON, with the least body it has."""

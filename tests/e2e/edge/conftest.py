@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from forge.billing.v1 import billing_estimate_service_pb2
 from forge.catalog.v1 import catalog_service_pb2
-from forge.scheduler.v1 import render_service_pb2, runtime_service_pb2
+from forge.scheduler.v1 import render_service_pb2, runtime_service_pb2, webhook_service_pb2
 from google.api import httpbody_pb2
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
@@ -32,6 +32,7 @@ BILLING = [billing_estimate_service_pb2.DESCRIPTOR.services_by_name["BillingEsti
 SCHEDULER = [
     render_service_pb2.DESCRIPTOR.services_by_name["RenderService"],
     runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
+    webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
 ]
 
 
@@ -44,7 +45,7 @@ class Services:
     left: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     """Methods whose client went away before the answer."""
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
-    """A stream of events waits for this after its first one, and so does every call for a model named "slow"."""
+    """A stream waits for this after its first message, and so does every call for a model or a webhook named "slow"."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -77,7 +78,7 @@ class _Fake:
 
         async def unary(request: Any, context: Any) -> Any:
             remember(request, context)
-            if getattr(request, "slug", "") == "slow":
+            if "slow" in (getattr(request, "slug", ""), getattr(request, "webhook_id", "")):
                 try:
                     await self._services.may_end.wait()
                 except asyncio.CancelledError:
@@ -95,12 +96,18 @@ class _Fake:
             await self._services.may_end.wait()
             yield answer(seq=2, message="second")
 
+        async def statuses(request: Any, context: Any) -> AsyncIterator[Any]:
+            remember(request, context)
+            yield answer(slug=request.slug, status="starting")
+            await self._services.may_end.wait()
+            yield answer(slug=request.slug, status="warm")
+
         async def video(request: Any, context: Any) -> AsyncIterator[Any]:
             remember(request, context)
             for start in range(0, len(self._services.video), 65_536):
                 yield httpbody_pb2.HttpBody(content_type="video/mp4", data=self._services.video[start : start + 65_536])
 
-        return {"WatchRender": events, "GetVideo": video}.get(name, unary)
+        return {"WatchRender": events, "WatchFamily": statuses, "GetVideo": video}.get(name, unary)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,8 @@ async def running_edge(
             await edge.until_healthz()
             yield edge
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):  # the test may have ended it
+            process.terminate()
         await process.wait()
 
 

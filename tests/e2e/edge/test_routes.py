@@ -65,6 +65,19 @@ async def test_path_query_and_body_become_one_message(edge, keys, services):
     assert dict(request.input)["num_frames"] == 25
 
 
+async def test_a_branch_takes_its_changes_from_the_body_as_they_stand(edge, keys, services):
+    await edge.http.post("/v1/renders/r/branch", json={"prompt": "a dog", "deadline": "x"}, headers=keys.header)
+    request = services.last()[2]
+    assert (request.render_id, dict(request.input)) == ("r", {"prompt": "a dog", "deadline": "x"})
+
+
+async def test_a_render_goes_on_without_a_body_or_with_a_step_to_pause_after(edge, keys, services):
+    for body, step in (({}, 0), ({"pause_after_step": 7}, 7)):
+        await edge.http.post("/v1/renders/r/continue", json=body, headers=keys.header)
+        assert services.last()[2].pause_after_step == step
+    assert (await edge.http.post("/v1/renders/r/retry", headers=keys.header)).status_code == 200
+
+
 async def test_json_is_written_with_the_names_of_the_contract_and_with_defaults(edge, keys):
     answer = await edge.http.get("/v1/models", headers=keys.header)
     assert answer.json() == {"models": [], "next_page_token": "", "total_size": 0}

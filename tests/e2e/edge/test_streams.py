@@ -14,6 +14,7 @@ from grpc import aio
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EVENTS = "/v1/renders/a-render/events?after_seq=0"
+FAMILY_EVENTS = "/v1/model-families/a-model/events?version=v1"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,24 @@ async def test_an_event_arrives_while_its_stream_is_open(accept, content_type, p
             services.may_end.set()
             rest = [line async for line in lines if line]
     assert [json.loads(line.removeprefix(prefix))["seq"] for line in rest] == [2]
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "prefix"),
+    [("*/*", "application/json", ""), ("text/event-stream", "text/event-stream", "data: ")],
+)
+async def test_a_change_of_a_runtime_arrives_while_its_stream_is_open(
+    accept, content_type, prefix, edge, keys, services
+):
+    with services.held():
+        async with edge.http.stream("GET", FAMILY_EVENTS, headers=keys.header | {"accept": accept}) as answer:
+            assert answer.headers["content-type"] == content_type
+            lines = answer.aiter_lines()
+            first = json.loads((await anext(lines)).removeprefix(prefix))
+            assert (first["slug"], first["status"]) == ("a-model", "starting")
+            services.may_end.set()
+            rest = [line async for line in lines if line]
+    assert [json.loads(line.removeprefix(prefix))["status"] for line in rest] == ["warm"]
 
 
 async def test_only_event_streams_are_server_sent_events(edge, keys):
@@ -110,17 +129,19 @@ async def test_waiting_for_a_render_is_never_cut_off(hasty_edge, keys, services)
         waiting = [
             asyncio.create_task(hasty_edge.http.post("/v1/inference/slow", json={}, headers=keys.header)),
             asyncio.create_task(hasty_edge.http.get(EVENTS, headers=keys.header)),
+            asyncio.create_task(hasty_edge.http.get(FAMILY_EVENTS, headers=keys.header)),
             asyncio.create_task(hasty_edge.http.post("/v1/model-families/slow/start", json={}, headers=keys.header)),
         ]
         native = stub.Infer(render_service_pb2.InferRequest(slug="slow"), metadata=keys.metadata)
         ended, _ = await asyncio.wait(waiting, timeout=1.5)
         assert not ended
         assert not native.done()
-    assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200, 200]
+    assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200] * 4
     await native
 
 
-async def test_a_prompt_method_that_hangs_is_given_up(hasty_edge, keys, services):
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models/slow"), ("DELETE", "/v1/webhooks/slow")])
+async def test_a_prompt_method_that_hangs_is_given_up(method, path, hasty_edge, keys, services):
     with services.held():
-        answer = await hasty_edge.http.get("/v1/models/slow", headers=keys.header)
+        answer = await hasty_edge.http.request(method, path, headers=keys.header)
     assert answer.status_code == 504

@@ -67,8 +67,7 @@ async def test_a_well_formed_key_that_was_never_made_is_refused(accounts):
 
 
 async def test_a_mistyped_key_is_refused_without_a_look_up_and_a_failed_look_up_opens_nothing(accounts, secret):
-    async with accounts.database.writing() as connection:
-        await connection.execute(sa.text("DROP TABLE api_keys"))
+    await accounts.database.write(lambda connection: connection.execute(sa.text("DROP TABLE api_keys")))
     assert not await accounts.opens(secret[:-1] + ("0" if secret[-1] != "0" else "1"))
     with pytest.raises(aio.AioRpcError) as failure:
         await accounts.opens(secret)

@@ -84,6 +84,14 @@ async def test_what_a_publisher_does_not_state_is_absent(served: Any) -> None:
     assert not any(h100.HasField(name) for name in ("model_ms", "cold_start_ms", "vram_gb", "sample_count"))
 
 
+async def test_a_version_says_how_long_an_attempt_may_take_also_where_its_file_does_not(served: Any) -> None:
+    seconds = [
+        (await served.stub.GetModel(pb.GetModelRequest(slug=slug))).versions[0].max_run_seconds
+        for slug in (SVD, SKYREELS)
+    ]
+    assert seconds == [3600, 14400]
+
+
 @pytest.mark.parametrize("slug", [SVD, SKYREELS, WAN])
 async def test_schema_and_example_arrive_exactly(served: Any, slug: str) -> None:
     inputs = await served.stub.GetInputSchema(pb.GetInputSchemaRequest(slug=slug))

@@ -25,8 +25,8 @@ from services.inference_worker.adapters.obstore_objects import ObstoreObjects
 from services.inference_worker.adapters.pillow_pictures import PillowPictures
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.adapters.scripted_engine import ScriptedEngine, ScriptedEngineLoader
+from services.inference_worker.adapters.serial_thread import SerialThread
 from services.inference_worker.servicer import mount
-from services.inference_worker.usecases.serial_thread import SerialThread
 from services.inference_worker.usecases.worker import InferenceWorker
 
 CALLER = service_caller("scheduler")
@@ -38,15 +38,18 @@ class Running:
     """A worker that serves, and its stub."""
 
     stub: rpc.WorkerServiceStub
+    worker: InferenceWorker
     engine: ScriptedEngine
     objects: MemoryStore
 
 
 @pytest.fixture
 async def worker() -> AsyncIterator[Running]:
-    engine, objects, device = ScriptedEngine(), MemoryStore(), SerialThread("device")
+    engine, objects = ScriptedEngine(), MemoryStore()
+    device, encoding = SerialThread("device"), SerialThread("encoding")
     async with AsyncExitStack() as stack:
         stack.callback(device.close)
+        stack.callback(encoding.close)
         subject = InferenceWorker(
             "worker-1",
             loader=ScriptedEngineLoader(engine),
@@ -54,13 +57,16 @@ async def worker() -> AsyncIterator[Running]:
             pictures=PillowPictures(),
             objects=ObstoreObjects(objects),
             device=device,
+            encoding=encoding,
             clock=SystemClock(),
+            checkpoint_seconds=5.0,
+            storage_patience_seconds=0.0,
         )
         port = await stack.enter_async_context(serving("127.0.0.1:0", [mount(subject)], grace_seconds=0.5))
         stack.push_async_callback(subject.stop, 5)
         stack.callback(engine.allow, 1000)
         channel = await stack.enter_async_context(channel_to(f"127.0.0.1:{port}", CALLER))
-        yield Running(rpc.WorkerServiceStub(channel), engine, objects)
+        yield Running(rpc.WorkerServiceStub(channel), subject, engine, objects)
 
 
 def _load_request(slug: str = "svd", **changes: str) -> pb.LoadRequest:
@@ -82,11 +88,25 @@ def load_request() -> Callable[..., pb.LoadRequest]:
 
 @pytest.fixture(scope="session")
 def render_request() -> Callable[..., pb.RenderRequest]:
-    def render_request(render_id: str = "r1", epoch: int = 1, after_seq: int = 0, **inputs: Any) -> pb.RenderRequest:
+    def render_request(
+        render_id: str = "r1",
+        epoch: int = 1,
+        after_seq: int = 0,
+        checkpoint_key: str = "",
+        pause_after_step: int = 0,
+        **inputs: Any,
+    ) -> pb.RenderRequest:
         struct = Struct()
         struct.update(inputs)
-        key = f"renders/{render_id}/{epoch}/video.mp4"
-        return pb.RenderRequest(render_id=render_id, epoch=epoch, input=struct, output_key=key, after_seq=after_seq)
+        return pb.RenderRequest(
+            render_id=render_id,
+            epoch=epoch,
+            input=struct,
+            output_key=f"renders/{render_id}/{epoch}/video.mp4",
+            after_seq=after_seq,
+            checkpoint_key=checkpoint_key,
+            pause_after_step=pause_after_step,
+        )
 
     return render_request
 

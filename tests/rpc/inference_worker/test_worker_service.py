@@ -104,6 +104,33 @@ async def test_a_worker_that_is_busy_says_so(loaded, render_request, load_reques
     running.cancel()
 
 
+async def test_a_render_pauses_where_it_is_told_to_and_goes_on_from_there(loaded, render_request):
+    last = (await all_of(loaded.stub.Render(render_request(pause_after_step=2, num_inference_steps=4))))[-1]
+    assert last.HasField("paused")
+    assert (last.done_steps, last.phase) == (2, "denoising")
+    assert last.preview_key.endswith("/previews/00002.webp")
+    again = render_request(epoch=2, checkpoint_key=last.checkpoint_key, num_inference_steps=4)
+    assert (await all_of(loaded.stub.Render(again)))[-1].HasField("output")
+    assert loaded.engine.resumed_from == [None, b"2"]
+
+
+async def test_a_worker_that_ends_gives_its_attempt_back_and_takes_no_other(loaded, render_request):
+    loaded.engine.hold()
+    running = loaded.stub.Render(render_request("r1"))
+    await until(running, lambda event: event.phase == "denoising")
+    stopping = asyncio.create_task(loaded.worker.stop(30))
+    await asyncio.sleep(0)
+    with pytest.raises(aio.AioRpcError) as caught:
+        await all_of(loaded.stub.Render(render_request("r2")))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert to_error(caught.value, "worker").reason == "WORKER_STOPPING"
+    loaded.engine.allow(1)
+    last = (await all_of(running))[-1]
+    assert (last.failure.reason, last.failure.retry, last.done_steps) == ("WORKER_STOPPING", True, 1)
+    assert last.checkpoint_key
+    await stopping
+
+
 async def test_an_empty_worker_says_so(worker):
     status = await worker.stub.GetWorkerStatus(pb.GetWorkerStatusRequest())
     assert (status.worker_id, status.state, status.slug, status.render_id, status.epoch) == (

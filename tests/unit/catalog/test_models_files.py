@@ -52,6 +52,9 @@ def _mean(model: dict[str, Any]) -> None:
             lambda m: _version(m).update(context_window_tokens="512"),
             "context_window_tokens: Input should be a valid int",
         ),
+        (lambda m: _version(m).update(max_run_seconds=0), "max_run_seconds: Input should be greater than 0"),
+        (lambda m: _version(m).update(max_run_seconds=1.5), "max_run_seconds: Input should be a valid int"),
+        (lambda m: _version(m).update(max_run_seconds=2**31), "max_run_seconds: Input should be less than or equal"),
         (
             lambda m: _version(m)["published_figures"][0]["rows"][2].update(model_ms=5),
             r"rows\[2\]\.status: a row that was not probed has no figures",
@@ -72,6 +75,7 @@ def _mean(model: dict[str, Any]) -> None:
         (lambda m: _inputs(m)["prompt"].update(pattern="("), r"prompt\.pattern: '\(' is not a 'regex'"),
         (lambda m: _inputs(m)["prompt"].update({"x-forge-media": "image"}), "x-forge-media and x-forge-media-types go"),
         (lambda m: _inputs(m).update(region=_inputs(m)["fps"]), r"properties\.region: is the name of a routing field"),
+        (lambda m: _inputs(m).update(prefer=_inputs(m)["fps"]), r"properties\.prefer: is the name of a routing field"),
         (
             lambda m: _version(m)["input_schema"].update(additionalProperties=True),
             r"input_schema\.additionalProperties: must be false",
@@ -99,6 +103,13 @@ def test_a_wrong_file_is_refused_with_file_line_and_field(
         load_models(directory)
     assert len(caught.value.faults) == 1
     assert re.search(rf"skywork-skyreels-v2\.yaml:\d+: .*{fault}", caught.value.faults[0]), caught.value.faults
+
+
+def test_an_attempt_may_take_an_hour_unless_the_version_says_otherwise(broken_model: Breaker) -> None:
+    (model,) = load_models(broken_model(lambda m: _version(m).pop("max_run_seconds")))
+    assert model.versions[0].max_run_seconds == 3600
+    (model,) = load_models(broken_model(lambda m: _version(m).update(max_run_seconds=90)))
+    assert model.versions[0].max_run_seconds == 90
 
 
 def test_all_faults_of_all_files_are_told_at_once(broken_model: Breaker) -> None:

@@ -85,6 +85,48 @@ def test_a_place_in_the_queue_is_only_told_when_there_is_one(event):
     assert detail_of(event(1, "denoising")) == ""
 
 
+def shown_by_the_bar(*events, **given) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    progress = live_bar(console)
+    view = BarView("toy", progress, monotonic=lambda: 0.0)
+    for event in events:
+        view.show(event, **given)
+    with console.capture() as captured:
+        console.print(progress.get_renderable())
+    return captured.get()
+
+
+def test_a_place_in_the_queue_comes_with_how_long_it_takes_usually_and_at_most(event):
+    waits = event(1, "queued", status="queued", queue_position=3, eta_seconds_p50=40.0, eta_seconds_p90=125.0)
+    (line,) = recorded([waits], terminal=False).splitlines()
+    assert line.endswith("queued  place 3 in the queue  ETA 40.0 s to 2 min 05 s")
+    assert "place 3 in the queue" in shown_by_the_bar(waits)
+    assert "ETA 0:40–2:05" in shown_by_the_bar(waits)
+
+
+def test_a_queue_that_moves_is_told_more_often_the_nearer_the_end(event):
+    queue = [event(101 - place, "queued", status="queued", queue_position=place) for place in range(100, 0, -1)]
+    told = [line.partition("place ")[2].split()[0] for line in recorded(queue, terminal=False).splitlines()]
+    assert told == ["100", "63", "31", "15", "7", "3", "1"]
+
+
+def test_a_later_attempt_is_numbered_and_says_what_it_was_spared(event):
+    first = event(1, "denoising", attempt=1, done_steps=9, total_steps=25)
+    second = event(2, "denoising", attempt=2, done_steps=9, total_steps=25)
+    assert "attempt" not in shown_by_the_bar(first, resumed_steps=8)
+    assert "attempt 2, resumed after step 8" in shown_by_the_bar(second, resumed_steps=8)
+    assert "attempt 2" in shown_by_the_bar(second)
+    assert "resumed" not in shown_by_the_bar(second)
+    lines = recorded([first, second], terminal=False).splitlines()
+    assert [line.endswith("attempt 2") for line in lines] == [False, True]
+
+
+def test_a_pause_shows_after_which_step_and_no_time_is_left(event):
+    paused = event(1, "denoising", status="paused", done_steps=8, total_steps=25, fraction=0.3, eta_seconds_p50=20.0)
+    (line,) = recorded([paused], terminal=False).splitlines()
+    assert line.split("  ")[-3:] == ["paused", "after step 8 of 25", "30%"]
+
+
 def test_a_replay_after_a_break_prints_nothing_twice(story):
     console = Console(file=io.StringIO(), width=140)
     view = LineView("toy", console)

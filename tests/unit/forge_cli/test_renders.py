@@ -139,7 +139,7 @@ def test_cancel_says_how_the_render_stands(run):
 
 
 def test_an_interrupted_watcher_is_told_how_to_come_back(run, platform, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("forge_cli.progress.LineView.show", interrupted)

@@ -60,3 +60,65 @@ def test_a_port_in_use_is_told_with_the_flag_that_helps(tmp_path):
             pass
     assert str(port) in refused.value.message
     assert "--port" in refused.value.hints[0]
+
+
+class Recorder:
+    """Stands for the supervisor and the edge: notes what is asked of them, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, drain_is_interrupted: bool = False) -> None:
+        self.done: list[str] = []
+        self.patience_seconds = 0.0
+        self.said: list[str] = []
+        self.programs = []
+        self._drain_is_interrupted = drain_is_interrupted
+        monkeypatch.setattr("forge_cli.stack.Supervisor", self._supervisor)
+        monkeypatch.setattr("forge_cli.stack.drain_edge", self._drain)
+        monkeypatch.setattr("forge_cli.stack._first_key", lambda _environment: None)
+
+    def _supervisor(self, programs, **_):
+        self.programs = programs
+        return self
+
+    def start(self, _environment):
+        self.done.append("start")
+
+    def stop(self, *, patience_seconds):
+        self.done.append("stop")
+        self.patience_seconds = patience_seconds
+
+    def _drain(self, _run_dir, *, patience_seconds, say):
+        self.done.append("drain")
+        say(f"waiting {patience_seconds:g} s")
+        if self._drain_is_interrupted:
+            raise KeyboardInterrupt
+
+
+def test_the_edge_finishes_what_it_serves_before_anything_ends(options, monkeypatch):
+    monkeypatch.setenv("FORGE_SHUTDOWN_GRACE_SECONDS", "3")
+    recorder = Recorder(monkeypatch)
+    with running_stack(options, recorder.said.append):
+        assert recorder.done == ["start"]
+    assert recorder.done == ["start", "drain", "stop"]
+    assert recorder.said == ["Stopping … Ctrl-C again hurries.", "waiting 3 s"]
+
+
+def test_a_second_interruption_ends_the_wait_for_calls_and_nothing_is_left_behind(options, monkeypatch):
+    recorder = Recorder(monkeypatch, drain_is_interrupted=True)
+    with pytest.raises(KeyboardInterrupt), running_stack(options, recorder.said.append):
+        raise KeyboardInterrupt
+    assert recorder.done == ["start", "drain", "stop"]
+    assert "Not waiting for calls any longer" in recorder.said[-1]
+    assert not options.home.api_base_file.exists()
+
+
+def test_the_edge_ends_first_then_the_scheduler_which_has_time_for_its_drain(options, monkeypatch):
+    monkeypatch.setenv("FORGE_DRAIN_SECONDS", "600")
+    recorder = Recorder(monkeypatch)
+    with running_stack(options):
+        pass
+    order = {program.name: program.order for program in recorder.programs}
+    others = {name: at for name, at in order.items() if name not in ("edge", "scheduler")}
+    assert order["edge"] > order["scheduler"] > max(others.values())
+    (scheduler,) = [program for program in recorder.programs if program.name == "scheduler"]
+    assert scheduler.stop_seconds >= 600 + 8 + 5
+    assert recorder.patience_seconds > scheduler.stop_seconds

@@ -1,10 +1,13 @@
 """Rules of how answers that say no are told."""
 
+from datetime import datetime
+
 import httpx
 import pytest
+from forge.common.v1.errors_pb2 import ErrorReason
 from google.rpc import error_details_pb2
 
-from forge_cli.statuses import from_response, from_status
+from forge_cli.statuses import _REMEDIES, from_response, from_status
 
 
 def response(code: int, **content) -> httpx.Response:
@@ -18,7 +21,32 @@ def test_a_retry_hint_says_how_long_to_wait(packed_status):
     failure = from_status(packed_status(8, "no slot is free", info, retry))
     assert (failure.message, failure.reason) == ("no slot is free", "NO_FREE_SLOT")
     assert failure.facts == ("offered: H200 eu-north2", "reason: NO_FREE_SLOT")
-    assert failure.hints == ("try again in 5 s",)
+    assert failure.hints[0] == "try again in 5 s"
+
+
+def test_what_takes_a_while_is_told_with_the_time_to_come_back_at(packed_status):
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(200_500)
+    failure = from_status(packed_status(8, "full", retry), now=lambda: datetime(2030, 1, 31, 12, 0, 0))
+    assert failure.hints == ("try again in 3 min 21 s, at 12:03:21",)
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        ("QUOTA_EXCEEDED", "forge renders --status queued"),
+        ("TARGET_OVERLOADED", "forge capacity"),
+        ("COST_LIMIT_EXCEEDED", "--max-cost"),
+        ("RENDER_NOT_PAUSED", "forge why"),
+    ],
+)
+def test_a_refusal_says_what_can_be_done(packed_status, reason, command):
+    failure = from_status(packed_status(8, "no", error_details_pb2.ErrorInfo(reason=reason)))
+    assert any(command in hint for hint in failure.hints)
+
+
+def test_every_reason_with_a_remedy_is_one_of_the_contract():
+    assert {f"ERROR_REASON_{reason}" for reason in _REMEDIES} <= set(ErrorReason.keys())
 
 
 def test_json_and_grpc_answers_are_told_the_same(packed_status):

@@ -14,11 +14,6 @@ FORGE = [sys.executable, "-m", "forge_cli"]
 FINISHED = b"not really a video" * 1000
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr("forge_cli.streaming._PAUSE_SECONDS", 0.0)
-
-
 @pytest.fixture
 def growing(platform, story):
     """The first frames can be played from the 10th event on; the events after it are told once `growing` is set."""
@@ -98,8 +93,9 @@ def test_a_pipe_that_cannot_follow_a_render_that_began_again_is_an_error(run, pl
     assert "forge watch rnd_1 -o video.mp4" in done.stderr
 
 
-def test_a_video_that_never_comes_is_an_error(run, platform, status):
-    platform.videos = [[status(14, "")]] * 4
+def test_a_video_that_never_comes_is_an_error(run, platform, status, monkeypatch):
+    monkeypatch.setattr("forge_cli.patience.PATIENCE_SECONDS", 0.05)
+    platform.videos = [[status(14, "")]] * 100
     done = run("watch", "rnd_1", "--stream", "live.mp4")
     assert done.exit_code == 1
     assert "the video stopped arriving" in done.stderr

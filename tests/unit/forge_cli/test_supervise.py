@@ -94,3 +94,70 @@ def test_spaces_and_percent_signs_in_paths_are_kept_and_comments_are_refused():
     assert parser["program:a"]["stdout_logfile"] == "/my logs/50%%%%/a.log"  # supervisord expands this one twice
     with pytest.raises(CommandFailed):
         config_of([Program("a", ["/a"], 10, 5)], Path("/my ;logs"))
+
+
+SLOW_TO_END = """
+import pathlib, signal, sys, time
+def end(*_):
+    with pathlib.Path(sys.argv[1]).open("a") as log:
+        log.write(sys.argv[2] + " told\\n"); log.flush()
+        time.sleep(0.3)
+        log.write(sys.argv[2] + " gone\\n")
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("hello", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_later_stage_is_gone_before_the_one_it_stands_on_is_told_to_stop(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW_TO_END)
+
+    def program(name: str, order: int) -> Program:
+        command = [sys.executable, "-S", str(tmp_path / "slow.py"), str(tmp_path / "ends"), name]
+        return Program(name, command, order=order, stop_seconds=5)
+
+    programs = [program("catalog", 10), program("edge", 30), program("scheduler", 20)]
+    found = Supervisor(programs, run_dir=tmp_path, logs_dir=tmp_path)
+    found.start(os.environ)
+    try:
+        eventually(lambda: all("hello" in _text(tmp_path / f"{program.name}.log") for program in programs))
+        found.stop(patience_seconds=10)
+    finally:
+        found.kill()
+    assert _text(tmp_path / "ends").splitlines() == [
+        f"{name} {word}" for name in ("edge", "scheduler", "catalog") for word in ("told", "gone")
+    ]
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize("when", ["asking", "waiting"])
+def test_an_interrupted_stop_kills_what_is_left(supervisor, monkeypatch, when):
+    running = eventually(lambda: len(found := pids(supervisor)) == 2 and found)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    if when == "asking":
+        monkeypatch.setattr(supervisor, "_ask", interrupted)
+    else:
+        monkeypatch.setattr(supervisor._process, "wait", InterruptedOnce(supervisor._process.wait))
+    supervisor.stop(patience_seconds=10)
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in running.values()))
+
+
+class InterruptedOnce:
+    """A wait that somebody interrupts with Ctrl-C, the first time."""
+
+    def __init__(self, wait) -> None:
+        self._wait = wait
+        self._calls = 0
+
+    def __call__(self, timeout: float | None = None) -> int:
+        self._calls += 1
+        if self._calls == 1:
+            raise KeyboardInterrupt
+        return self._wait(timeout)

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import RenderStopped
 from services.inference_worker.domain.version import StartMoment, Version
 from services.inference_worker.ports import Engine, Moment, Plan, Rendered
+from tests.unit.inference_worker.worker_bench import Bench
 
 PIPELINES = {
     "svd": "StableVideoDiffusionPipeline",
@@ -206,3 +208,24 @@ def make() -> Callable[[Engine, Mapping[str, object]], Made]:
         return Made(ear.frames, plan, rendered)
 
     return make
+
+
+@pytest.fixture
+async def a_bench() -> AsyncIterator[Callable[..., Bench]]:
+    """Makes workers with a scripted engine; what they are at ends with the test."""
+    async with AsyncExitStack() as stack:
+
+        def make(*args: Any, **settings: Any) -> Bench:
+            bench = Bench(*args, **settings)
+            stack.push_async_callback(bench.close)
+            return bench
+
+        yield make
+
+
+@pytest.fixture
+async def bench(a_bench: Callable[..., Bench]) -> Bench:
+    """One that has loaded."""
+    bench = a_bench()
+    await bench.load(_version("svd"))
+    return bench

@@ -179,6 +179,67 @@ def test_a_resumed_render_reports_only_the_steps_that_are_left(subject, listener
         assert ear.steps == [(done, total) for done in range(first, total + 1)]
 
 
+NEW_DIRECTIONS = {
+    "svd": {"guidance_scale": 9.0, "min_guidance_scale": 2.0, "motion_bucket_id": 5, "fps": 24, "decode_chunk_size": 1},
+    "skyreels": {"prompt": "a dog", "negative_prompt": "dark", "guidance_scale": 1.0, "fps": 16},
+    "wan": {"prompt": "a dog", "negative_prompt": "dark", "guidance_scale": 1.0, "fps": 24},
+}
+
+
+ONLY_IN_THE_FILE = ("wan", "fps")
+
+
+@pytest.fixture(params=REAL)
+def branching(request: pytest.FixtureRequest) -> tuple[Subject, dict[str, Any]]:
+    """An engine, and another value for each of its free inputs."""
+    return subject_named(request.param, request), NEW_DIRECTIONS[request.param.partition("-")[0]]
+
+
+def test_the_free_inputs_are_those_that_can_lead_elsewhere(branching):
+    subject, changes = branching
+    assert subject.engine.free_inputs == changes.keys()
+
+
+def test_a_branch_is_neither_the_old_video_nor_the_new_one_from_the_start_and_always_the_same(branching, listener):
+    subject, changes = branching
+    old, new = subject.inputs(), subject.inputs(**changes)
+    checkpoint = checkpoints_of(subject.engine, old, listener)[2]
+    branch = rendered(subject.engine, new, listener, checkpoint)
+    assert np.array_equal(branch, rendered(subject.fresh(), new, listener, checkpoint))
+    assert not np.array_equal(branch, rendered(subject.engine, old, listener))
+    assert not np.array_equal(branch, rendered(subject.engine, new, listener))
+
+
+@pytest.mark.parametrize("slug", NEW_DIRECTIONS)
+def test_each_free_input_leads_elsewhere_by_itself(request, listener, slug):
+    subject = subject_named(slug, request)
+    old = subject.inputs()
+    checkpoint, whole = checkpoints_of(subject.engine, old, listener)[1], rendered(subject.engine, old, listener)
+    for name, value in NEW_DIRECTIONS[slug].items():
+        branch = rendered(subject.engine, {**old, name: value}, listener, checkpoint)
+        assert np.array_equal(branch, whole) == ((slug, name) == ONLY_IN_THE_FILE), name
+
+
+def test_a_branch_that_is_resumed_is_the_uninterrupted_branch_bit_for_bit(branching, listener):
+    subject, changes = branching
+    new = subject.inputs(**changes)
+    checkpoint = checkpoints_of(subject.engine, subject.inputs(), listener)[1]
+    ear = listener()
+    ear.takes_checkpoints = True
+    subject.engine.render(new, ear, checkpoint)
+    other = subject.fresh()
+    for later in ear.checkpoints.values():
+        assert np.array_equal(rendered(other, new, listener, later), ear.frames)
+
+
+def test_every_input_that_is_not_free_is_refused_by_name_in_a_branch(branching, listener):
+    subject, changes = branching
+    checkpoint = checkpoints_of(subject.engine, subject.inputs(), listener)[1]
+    for name, value in {"seed": 4, "width": 128, "num_inference_steps": 5}.items():
+        with pytest.raises(CheckpointRefused, match=f"of other inputs: {name}$"):
+            subject.engine.render(subject.inputs(**changes, **{name: value}), listener(), checkpoint)
+
+
 def test_a_checkpoint_of_other_inputs_or_of_none_is_refused_before_any_work(real, listener):
     checkpoint = checkpoints_of(real.engine, real.inputs(seed=1), listener)[1]
     for inputs, blob in (

@@ -2,13 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from services.chassis.clock import SystemClock
 from services.inference_worker.usecases.event_log import EventLog
 from services.inference_worker.usecases.presence import Presence
 
 
 async def test_a_follower_sees_every_event_once_whenever_it_comes():
-    log = EventLog()
+    log = EventLog(SystemClock())
     log.append("a")
     early = asyncio.create_task(collect(log))
     await asyncio.sleep(0)
@@ -20,13 +22,21 @@ async def test_a_follower_sees_every_event_once_whenever_it_comes():
 
 
 async def test_a_slow_follower_misses_nothing():
-    log = EventLog()
+    log = EventLog(SystemClock())
     follower = log.follow()
     log.append(1)
     assert await anext(follower) == 1
     log.append(2)
     log.append(3, last=True)
     assert [event async for event in follower] == [2, 3]
+
+
+async def test_nothing_follows_the_last_event():
+    log = EventLog(SystemClock())
+    log.append(1, last=True)
+    with pytest.raises(RuntimeError):
+        log.append(2)
+    assert await collect(log) == [1]
 
 
 async def collect(log: EventLog, after: int = 0) -> list:

@@ -163,3 +163,32 @@ def test_the_error_of_the_etas_is_what_they_were_off_by_as_a_share_of_the_attemp
 def test_without_etas_there_is_no_error(meter, time):
     time.now += 10
     assert meter.eta_error() is None
+
+
+def test_the_eta_falls_while_a_step_goes_on_but_by_no_more_than_is_expected_of_the_step(meter, time):
+    steps = denoise(meter, time, [1] * 6, seconds_per_work=10.0)
+    before = next(steps).eta_seconds_p50
+    time.now += 4
+    assert meter.read().eta_seconds_p50 == pytest.approx(before - 4)
+    time.now += 100
+    assert meter.read().eta_seconds_p50 == pytest.approx(before - 10)
+
+
+def test_the_eta_does_not_fall_by_what_decoding_took_in_between(meter, time):
+    next(denoise(meter, time, [1] * 6, seconds_per_work=10.0))
+    meter.enter(Phase.DECODING)
+    time.now += 8
+    meter.advance(0.4)
+    meter.enter(Phase.DENOISING)
+    before = meter.read().eta_seconds_p50
+    time.now += 3
+    assert meter.read().eta_seconds_p50 == pytest.approx(before - 3)
+
+
+def test_the_eta_falls_while_a_phase_has_nothing_to_show_yet_but_never_below_the_phases_after_it(time):
+    meter = Meter(GUESS, {Phase.ENCODING: 1.0, Phase.DENOISING: 1.0, Phase.DECODING: 1.0, Phase.MUXING: 1.0}, time)
+    meter.enter(Phase.MUXING)
+    time.now += 4
+    assert meter.read().eta_seconds_p50 == pytest.approx(6)
+    time.now += 100
+    assert meter.read().eta_seconds_p50 == 0

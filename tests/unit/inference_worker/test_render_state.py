@@ -83,18 +83,40 @@ def test_a_checkpoint_made_under_other_conditions_is_refused_and_they_are_named(
         unpack(a_checkpoint(), fingerprint, INPUTS)
 
 
-@pytest.mark.parametrize("inputs", [{**INPUTS, "seed": 18}, {**INPUTS, "fps": 7}, {"prompt": "a cat"}, {}])
-def test_a_checkpoint_of_other_inputs_is_refused(inputs):
-    with pytest.raises(CheckpointRefused, match="other inputs"):
+@pytest.mark.parametrize(
+    ("inputs", "differing"),
+    [
+        ({**INPUTS, "seed": 18}, "seed"),
+        ({**INPUTS, "seed": 17.5, "prompt": "a dog"}, "prompt, seed"),
+        ({**INPUTS, "fps": 7}, "fps"),
+        ({"prompt": "a cat"}, "guidance_scale, seed"),
+        ({}, "guidance_scale, prompt, seed"),
+    ],
+)
+def test_a_checkpoint_of_other_inputs_is_refused_and_they_are_named(inputs, differing):
+    with pytest.raises(CheckpointRefused, match=f"the checkpoint is of other inputs: {differing}$"):
         unpack(a_checkpoint(), FINGERPRINT, inputs)
+
+
+@pytest.mark.parametrize(
+    "inputs", [{**INPUTS, "prompt": "a dog"}, {"seed": 17, "guidance_scale": 7.5}, {**INPUTS, "fps": 7}]
+)
+def test_free_inputs_may_be_others_or_come_or_go(inputs):
+    assert are_equal(unpack(a_checkpoint(), FINGERPRINT, inputs, free={"prompt", "fps"}), a_state())
+
+
+def test_an_input_that_is_not_free_is_refused_and_named_also_among_those_that_are():
+    with pytest.raises(CheckpointRefused, match=r"of other inputs: seed$"):
+        unpack(a_checkpoint(), FINGERPRINT, {**INPUTS, "prompt": "a dog", "seed": 1}, free={"prompt"})
 
 
 def test_inputs_cannot_be_read_from_a_checkpoint():
     assert b"a cat" not in a_checkpoint()
 
 
-def test_a_checkpoint_of_another_format_is_refused_whatever_else_it_holds():
-    blob = save({}, metadata={"forge": json.dumps({"format": "2"})})
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_a_checkpoint_of_an_older_or_newer_format_is_refused_whatever_else_it_holds(number):
+    blob = save({}, metadata={"forge": json.dumps({"format": number})})
     with pytest.raises(CheckpointRefused, match="another format"):
         unpack(blob, FINGERPRINT, INPUTS)
 
@@ -109,10 +131,11 @@ def test_a_checkpoint_of_another_format_is_refused_whatever_else_it_holds():
         save({"latents": torch.zeros(2)}),
         save({}, metadata={"forge": "17"}),
         save({}, metadata={"forge": "[" * 20_000}),
-        save({}, metadata={"forge": json.dumps({"format": "1"})}),
-        save({}, metadata={"forge": json.dumps({"format": "1", "fingerprint": ["weights"]})}),
+        save({}, metadata={"forge": json.dumps({"format": "2"})}),
+        save({}, metadata={"forge": json.dumps({"format": "2", "fingerprint": ["weights"], "inputs": {}})}),
+        save({}, metadata={"forge": json.dumps({"format": "2", "fingerprint": FINGERPRINT, "inputs": "all"})}),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_is_no_checkpoint_is_refused(blob):
     with pytest.raises(CheckpointRefused, match="damaged"):

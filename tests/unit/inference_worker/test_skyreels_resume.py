@@ -119,7 +119,7 @@ def test_a_resumed_render_shows_what_is_final_before_it_takes_a_step(uninterrupt
 
 @pytest.mark.parametrize(
     ("fingerprint", "changes"),
-    [({**FINGERPRINT, "weights": "others"}, {}), (FINGERPRINT, {"seed": 78}), (FINGERPRINT, {"prompt": "a dog"})],
+    [({**FINGERPRINT, "weights": "others"}, {}), (FINGERPRINT, {"seed": 78}), (FINGERPRINT, {"addnoise_condition": 5})],
 )
 def test_a_checkpoint_of_other_weights_or_inputs_is_refused(uninterrupted, listener, fingerprint, changes):
     checkpoint = uninterrupted(a_request()).checkpoints[2]

@@ -106,7 +106,7 @@ class Operations(TorchDispatchMode):
 def test_a_step_never_waits_for_the_device_as_one_of_the_pipeline_does(pipeline, engine):
     wanted = StableVideoInputs.read(INPUTS)
     zeros = {name: torch.zeros(shape) for name, shape in engine._shapes(wanted).by_name().items()}
-    start = Start(zeros["latents"], zeros["image_latents"], zeros["embedding"], zeros["time_ids"])
+    start = Start(zeros["latents"], zeros["image_latents"], zeros["embedding"])
     denoising = Denoising(engine._unet, Schedule(pipeline.scheduler, 4, CPU), start, wanted)
     with torch.no_grad(), Operations() as ours:
         while not denoising.is_done:

@@ -82,7 +82,6 @@ def test_a_checkpoint_holds_the_image_once_and_not_for_each_frame(engine, listen
         "latents": (1, 5, 4, 8, 8),
         "image_latents": (1, 4, 8, 8),
         "embedding": (1, 1, 16),
-        "time_ids": (1, 3),
     }
 
 

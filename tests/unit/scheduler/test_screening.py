@@ -2,13 +2,17 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from services.chassis.errors import InvalidInput
+from services.scheduler.adapters.bell import LocalBell
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.errors import PreviewNotReady, RenderNotFound, VideoCutOff, VideoNotReady
-from services.scheduler.domain.render import RenderStatus
+from services.scheduler.domain.render import RenderStatus, snapshot
+from services.scheduler.usecases.screening import Screening
 
 
 class KeysAsVideos:
@@ -59,9 +63,12 @@ async def test_the_video_of_a_running_render_begins_with_what_is_there_and_grows
         assert video.sha256 is None
         async with asyncio.timeout(5):
             assert await anext(video.bytes) + await anext(video.bytes) == pieces_of(render, 1).encode()
+            await house.workers.let_through(1)
+            second = await anext(video.bytes) + await anext(video.bytes)
+            assert pieces_of(render, 1) + second.decode() == pieces_of(render, 2)
             rest = asyncio.create_task(collected(video))
             await house.workers.let_through(100)
-            assert pieces_of(render, 1) + await rest == pieces_of(render, 3)
+            assert pieces_of(render, 2) + await rest == pieces_of(render, 3)
 
 
 async def test_progress_says_how_much_can_be_played(open_cinema):
@@ -110,6 +117,49 @@ async def test_an_attempt_that_begins_again_cuts_off_the_video_of_the_one_before
             await collected(video)
         await house.workers.let_through(100)
         assert (await house.finished(render)).status is RenderStatus.SUCCEEDED
+
+
+async def test_a_render_that_pauses_cuts_off_its_growing_video(open_cinema):
+    async with open_cinema() as house:
+        render = await house.create(pause_after_step=2)
+        await house.workers.let_through(2)
+        await house.until(render, lambda now: now.pieces == 1)
+        video = await house.assembly.scheduler.video("ann", render.id)
+        await house.workers.let_through(1)
+        async with asyncio.timeout(5):
+            with pytest.raises(VideoCutOff):
+                await collected(video)
+
+
+class CountedLooks:
+    """A store that counts how often it is asked how a render stands."""
+
+    def __init__(self, store):
+        self._store = store
+        self.looks = 0
+
+    async def get(self, account, render_id):
+        self.looks += 1
+        return await self._store.get(account, render_id)
+
+
+async def test_only_events_that_make_a_video_grow_are_a_reason_to_look(open_cinema):
+    async with open_cinema() as house:
+        render = await begun(house, pieces=1)
+        bell, store = LocalBell(), CountedLooks(house.store)
+        screening: Any = Screening
+        video = await screening(store=store, videos=KeysAsVideos(), bell=bell).video(render)
+        beginning = await anext(video.bytes)
+        (*_, newest) = await house.log(render)
+        for event in [newest] * 10 + [replace(newest, attempt=2)]:
+            bell.ring(render.id, event)
+        rest = asyncio.create_task(collected(video))
+        await house.workers.let_through(100)
+        ended = await house.finished(render)
+        bell.ring(render.id, snapshot(ended, ended.created_at, ""))
+        async with asyncio.timeout(5):
+            assert beginning.decode() + await rest == pieces_of(render, 3)
+        assert store.looks == 2, "at the other attempt and at the end"
 
 
 async def test_a_piece_that_is_not_there_cuts_off_the_video(open_cinema):

@@ -1,0 +1,355 @@
+"""A platform that answers from memory, over gRPC."""
+
+from __future__ import annotations
+
+# ruff: noqa: N802 — the contract names the RPCs
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import grpc
+from forge.accounts.v1 import account_service_pb2, account_service_pb2_grpc, api_key_pb2
+from forge.billing.v1 import billing_estimate_service_pb2_grpc, estimate_pb2
+from forge.catalog.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
+from forge.scheduler.v1 import (
+    render_pb2,
+    render_service_pb2,
+    render_service_pb2_grpc,
+    runtime_pb2,
+    runtime_service_pb2,
+    runtime_service_pb2_grpc,
+    webhook_pb2,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
+)
+from google.api import httpbody_pb2
+from google.protobuf import json_format
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from tests.unit.forge_cli.builders import (
+    PREVIEW,
+    VIDEO,
+    make_capacity,
+    make_render,
+    make_runtime,
+    make_story,
+    pack_status,
+)
+
+KEY = "fk_test_0123456789"
+PATIENCE_SECONDS = 30
+SCHEMA = {
+    "type": "object",
+    "required": ["prompt", "image"],
+    "properties": {
+        "prompt": {"type": "string", "x-forge-branchable": True},
+        "image": {"type": "string", "x-forge-media": "image"},
+        "num_frames": {"type": "integer", "minimum": 1, "maximum": 25, "default": 25, "x-forge-unit": "frames"},
+        "guidance_scale": {"type": "number", "default": 3.0},
+        "tiled": {"type": "boolean"},
+    },
+    "x-forge-rules": [{"kind": "divides", "fields": ["num_frames"], "text": "num_frames is 4k+1"}],
+}
+
+
+@dataclass
+class Platform:
+    """What the fake platform answers, and what it was asked."""
+
+    address: str = ""
+    story: list[render_pb2.RenderEvent] = field(default_factory=make_story)
+    render: render_pb2.Render = field(default_factory=make_render)
+    break_after: list[int] = field(default_factory=list)
+    """Streams break after these events, one stream each."""
+    refusal: status_pb2.Status | None = None
+    outages: int = 0
+    """So many calls find a platform that cannot answer now."""
+    videos: list[Sequence[bytes | status_pb2.Status | Callable[[], object]]] = field(default_factory=list)
+    """What is sent for a video, one call each: bytes, or a status that breaks it off; in between something may be done.
+    The finished video once all are used up."""
+    told_after: dict[int, threading.Event] = field(default_factory=dict)
+    """Events of the story that are told only after something else has happened."""
+    after_telling: dict[int, threading.Event] = field(default_factory=dict)
+    """Set when an event of the story has been told."""
+    waited_in_vain: list[int] = field(default_factory=list)
+    """Those of them that were told although it had not."""
+    read: threading.Event = field(default_factory=threading.Event)
+    """Set when a render is asked for as it stands."""
+    watched_from: list[int] = field(default_factory=list)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    """Requests that change something, but for those of renders that are `inputs`."""
+    families: list[runtime_service_pb2.FamilyStatus] = field(default_factory=list)
+    """What the first stream of runtimes tells; then it ends. A runtime that was asked for is not warm before."""
+    family_watches: int = 0
+    families_told: threading.Event = field(default_factory=threading.Event)
+    restart: Callable[[], None] = lambda: None
+    """Breaks every connection and comes back at the same address."""
+    capacity: list[runtime_pb2.TargetCapacity] = field(default_factory=lambda: [make_capacity()])
+    runtime: runtime_pb2.Runtime = field(default_factory=make_runtime)
+
+    def admit(self, context: Any) -> None:
+        if dict(context.invocation_metadata()).get("authorization") != f"Bearer {KEY}":
+            self.refuse(context, pack_status(16, "a valid API key is needed"))
+        if self.outages:
+            self.outages -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "upstream connect error")
+        if self.refusal:
+            self.refuse(context, self.refusal)
+
+    def refuse(self, context: Any, status: status_pb2.Status) -> None:
+        context.abort_with_status(rpc_status.to_status(status))
+
+
+class Renders:
+    """Tells the story."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def Infer(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    def CreateRender(self, request: Any, context: Any) -> render_pb2.Render:
+        self.platform.admit(context)
+        self.platform.inputs.append(json_format.MessageToDict(request.input))
+        return make_render(status="queued", phase="queued")
+
+    def GetRender(self, request: Any, context: Any) -> render_pb2.Render:
+        self.platform.admit(context)
+        self.platform.read.set()
+        return self.platform.render
+
+    def ListRenders(self, request: Any, context: Any) -> render_service_pb2.ListRendersResponse:
+        self.platform.admit(context)
+        return render_service_pb2.ListRendersResponse(renders=[self.platform.render])
+
+    def CancelRender(self, request: Any, context: Any) -> render_pb2.Render:
+        self.platform.admit(context)
+        return make_render(status="canceled")
+
+    def RetryRender(self, request: Any, context: Any) -> render_pb2.Render:
+        return self._go_on(request, context, "rnd_2")
+
+    def ContinueRender(self, request: Any, context: Any) -> render_pb2.Render:
+        return self._go_on(request, context, request.render_id)
+
+    def BranchRender(self, request: Any, context: Any) -> render_pb2.Render:
+        return self._go_on(request, context, "rnd_3")
+
+    def _go_on(self, request: Any, context: Any, render_id: str) -> render_pb2.Render:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return make_render(id=render_id, status="queued", phase="queued", last_seq=self.platform.render.last_seq)
+
+    def WatchRender(self, request: Any, context: Any) -> Iterator[render_pb2.RenderEvent]:
+        self.platform.admit(context)
+        self.platform.watched_from.append(request.after_seq)
+        stop_at = self.platform.break_after.pop(0) if self.platform.break_after else None
+        for event in self.platform.story[request.after_seq :]:
+            awaited = self.platform.told_after.get(event.seq)
+            if awaited is not None and not awaited.wait(PATIENCE_SECONDS):
+                self.platform.waited_in_vain.append(event.seq)
+            yield event
+            if event.seq in self.platform.after_telling:
+                self.platform.after_telling.pop(event.seq).set()
+            alive = render_pb2.RenderEvent()
+            alive.CopyFrom(event)
+            alive.keep_alive = True
+            yield alive
+            if event.seq == stop_at:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    def GetVideo(self, request: Any, context: Any) -> Iterator[httpbody_pb2.HttpBody]:
+        self.platform.admit(context)
+        finished = [VIDEO[start : start + 4096] for start in range(0, len(VIDEO), 4096)]
+        for part in self.platform.videos.pop(0) if self.platform.videos else finished:
+            if isinstance(part, bytes):
+                yield httpbody_pb2.HttpBody(content_type="video/mp4", data=part)
+            elif isinstance(part, status_pb2.Status):
+                self.platform.refuse(context, part)
+            else:
+                part()
+
+    def GetPreview(self, request: Any, context: Any) -> httpbody_pb2.HttpBody:
+        self.platform.admit(context)
+        return httpbody_pb2.HttpBody(content_type="image/webp", data=PREVIEW)
+
+
+class Catalog:
+    """One model, called toy."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.model = model_pb2.Model(
+            slug="toy",
+            title="A toy [bold]",
+            description="Makes toys move.",
+            license=model_pb2.License(id="MIT"),
+            input_modalities=["text", "image"],
+            output_modalities=["video"],
+            default_version="v1",
+            versions=[
+                model_pb2.ModelVersion(version="v1", pipeline="ToyPipeline", vram_floor_gib=8, max_run_seconds=5400)
+            ],
+        )
+
+    def ListModels(self, request: Any, context: Any) -> catalog_service_pb2.ListModelsResponse:
+        self.platform.admit(context)
+        return catalog_service_pb2.ListModelsResponse(models=[] if request.query == "none" else [self.model])
+
+    def GetModel(self, request: Any, context: Any) -> model_pb2.Model:
+        self.platform.admit(context)
+        return self.model
+
+    def GetInputSchema(self, request: Any, context: Any) -> model_pb2.InputSchema:
+        self.platform.admit(context)
+        schema = model_pb2.InputSchema(slug="toy", model_version="v1")
+        schema.schema.update(SCHEMA)
+        schema.example.update({"model": "toy", "num_frames": 25, "image": "data:image/png;base64," + "A" * 200})
+        return schema
+
+    def GetInferenceRoutes(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+class Runtimes:
+    """One warm runtime."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def GetFamilyStatus(self, request: Any, context: Any) -> runtime_service_pb2.FamilyStatus:
+        self.platform.admit(context)
+        found = self.platform.runtime
+        return runtime_service_pb2.FamilyStatus(
+            slug="toy", version=request.version, status=found.status, runtimes=[found]
+        )
+
+    def WatchFamily(self, request: Any, context: Any) -> Iterator[runtime_service_pb2.FamilyStatus]:
+        self.platform.admit(context)
+        self.platform.family_watches += 1
+        if self.platform.family_watches == 1:
+            yield from self.platform.families
+        else:
+            self.platform.families_told.set()  # who asks again has read the first stream to its end
+
+    def StartRuntime(self, request: Any, context: Any) -> runtime_service_pb2.StartRuntimeResponse:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        if self.platform.families:
+            self.platform.families_told.wait(PATIENCE_SECONDS)
+        return runtime_service_pb2.StartRuntimeResponse(
+            slug="toy", version="v1", gpu_type="L40S", region="eu-north1", startup_ms=8_400, was_cold_start=True
+        )
+
+    def StopRuntime(self, request: Any, context: Any) -> runtime_service_pb2.StopRuntimeResponse:
+        self.platform.admit(context)
+        return runtime_service_pb2.StopRuntimeResponse(slug="toy", version="v1", stopped_runtimes=1)
+
+    def GetCapacity(self, request: Any, context: Any) -> runtime_service_pb2.GetCapacityResponse:
+        self.platform.admit(context)
+        return runtime_service_pb2.GetCapacityResponse(targets=self.platform.capacity)
+
+
+class Webhooks:
+    """One webhook, and one message to it that was given up."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.webhook = webhook_pb2.Webhook(id="wh_1", url="https://hooks.test/x", statuses=["failed"])
+        self.delivery = webhook_pb2.Delivery(
+            id="dlv_1",
+            webhook_id="wh_1",
+            render_id="rnd_1",
+            status="failed",
+            state="dead",
+            tries=8,
+            last_answer="HTTP 500",
+        )
+
+    def CreateWebhook(self, request: Any, context: Any) -> webhook_service_pb2.CreateWebhookResponse:
+        self._note(request, context)
+        return webhook_service_pb2.CreateWebhookResponse(webhook=self.webhook, secret="whsec_secret")
+
+    def ListWebhooks(self, request: Any, context: Any) -> webhook_service_pb2.ListWebhooksResponse:
+        self.platform.admit(context)
+        return webhook_service_pb2.ListWebhooksResponse(webhooks=[self.webhook])
+
+    def DeleteWebhook(self, request: Any, context: Any) -> webhook_service_pb2.DeleteWebhookResponse:
+        self._note(request, context)
+        return webhook_service_pb2.DeleteWebhookResponse()
+
+    def ListDeliveries(self, request: Any, context: Any) -> webhook_service_pb2.ListDeliveriesResponse:
+        self._note(request, context)
+        return webhook_service_pb2.ListDeliveriesResponse(deliveries=[self.delivery])
+
+    def ReplayDelivery(self, request: Any, context: Any) -> webhook_pb2.Delivery:
+        self._note(request, context)
+        return webhook_pb2.Delivery(id=request.delivery_id, state="waiting")
+
+    def _note(self, request: Any, context: Any) -> None:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+
+
+class Estimates:
+    """One figure."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def GetRunEstimate(self, request: Any, context: Any) -> estimate_pb2.RunEstimate:
+        self.platform.admit(context)
+        target = estimate_pb2.TargetEstimate(
+            gpu_type="L40S", region="eu-north1", request_ms=61_000, cost_per_gpu_hour_usd=1.8, basis="published"
+        )
+        return estimate_pb2.RunEstimate(slug="toy", model_version="v1", selected_target=target, targets=[target])
+
+    def ListPrices(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+class Accounts:
+    """One key."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.key = api_key_pb2.ApiKey(id="key_1", name="laptop", prefix="fk_abc", scopes=["read"])
+
+    def GetAccount(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    def CreateApiKey(self, request: Any, context: Any) -> account_service_pb2.CreateApiKeyResponse:
+        self.platform.admit(context)
+        made = api_key_pb2.ApiKey(id="key_2", name=request.name, scopes=request.scopes)
+        if request.HasField("ttl"):
+            made.expires_at.seconds = request.ttl.seconds
+        return account_service_pb2.CreateApiKeyResponse(api_key=made, secret="fk_abc_secret")
+
+    def ListApiKeys(self, request: Any, context: Any) -> account_service_pb2.ListApiKeysResponse:
+        self.platform.admit(context)
+        return account_service_pb2.ListApiKeysResponse(api_keys=[self.key])
+
+    def RevokeApiKey(self, request: Any, context: Any) -> api_key_pb2.ApiKey:
+        self.platform.admit(context)
+        return self.key
+
+
+def start_server(found: Platform, address: str) -> tuple[Any, int]:
+    """A server that answers for the platform, and its port."""
+    server: Any = grpc.server(ThreadPoolExecutor(max_workers=8))  # in threads: the commands own the event loop
+    render_service_pb2_grpc.add_RenderServiceServicer_to_server(cast("Any", Renders(found)), server)
+    catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(cast("Any", Catalog(found)), server)
+    runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(cast("Any", Runtimes(found)), server)
+    billing_estimate_service_pb2_grpc.add_BillingEstimateServiceServicer_to_server(
+        cast("Any", Estimates(found)), server
+    )
+    account_service_pb2_grpc.add_AccountServiceServicer_to_server(cast("Any", Accounts(found)), server)
+    webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(cast("Any", Webhooks(found)), server)
+    port = server.add_insecure_port(address)
+    server.start()
+    return server, port
