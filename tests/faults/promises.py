@@ -17,7 +17,7 @@ FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 # Which status may follow which in a log. Written down again on purpose: the code's own table must not judge itself.
 MOVES: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"running", "canceled", "expired", "failed"}),
+    "queued": frozenset({"running", "canceled", "expired"}),
     "running": frozenset({"succeeded", "failed", "canceling", "paused", "queued"}),
     "paused": frozenset({"queued", "canceled", "expired"}),
     "canceling": frozenset({"canceled", "succeeded", "failed"}),

@@ -54,7 +54,7 @@ async def _stop_scheduler(world: "World", blow: Blow, _rng: Random) -> None:
 async def _pause_scheduler(world: "World", blow: Blow, _rng: Random) -> None:
     process = world.scheduler.process
     if process is not None:
-        world.is_disturbed = True
+        world.is_disturbed = world.scheduler.has_missed_time = True
         process.pause()
         await asyncio.sleep(blow.seconds)
         process.go_on()

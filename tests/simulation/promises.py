@@ -22,7 +22,7 @@ HALF_LIFE_SECONDS = 600.0
 """How long until device time that an account has used counts half."""
 
 TABLE: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"running", "canceled", "expired", "failed"}),
+    "queued": frozenset({"running", "canceled", "expired"}),
     "running": frozenset({"succeeded", "failed", "canceling", "paused", "queued"}),
     "paused": frozenset({"queued", "canceled", "expired"}),
     "canceling": frozenset({"canceled", "succeeded", "failed"}),
@@ -209,7 +209,7 @@ def nothing_starts_after_its_expiry(world: "World", commit: Commit | None) -> No
     if commit is None or not commit.is_lease or commit.before is None:
         return
     now = datetime.fromisoformat(commit.row["attempts"][-1]["began_at"])
-    if abs((world.scheduler.clock.now() - now).total_seconds()) > SLACK_SECONDS and not world.scheduler.has_jumped:
+    if abs((world.scheduler.clock.now() - now).total_seconds()) > SLACK_SECONDS and not world.scheduler.has_missed_time:
         raise Broken("9", f"{commit.row['id']} began at {now}, says the store; it is {world.scheduler.clock.now()}")
     for moment in _ends_of_waiting(commit.before):
         if now >= moment:

@@ -26,8 +26,8 @@ class SchedulerHost:
         """All there were; the last one may still live."""
         self.clock = SimulatedClock(loop, 0.0)
         self.started_at = 0.0
-        self.has_jumped = False
-        """Whether its wall clock ever jumped."""
+        self.has_missed_time = False
+        """Whether its wall clock ever jumped, or went on while it stood still."""
         self.surprises: list[str] = []
         """What it ended of, when nobody ended it."""
         self.restart_seconds = 1.0
@@ -70,7 +70,7 @@ class SchedulerHost:
     def jump(self, seconds: float) -> None:
         """Let its wall clock jump."""
         self._record(f"the scheduler's wall clock jumps by {seconds:.0f} s")
-        self.has_jumped = True
+        self.has_missed_time = True
         self.clock.skew_seconds += seconds
 
     async def _serve(self, process: Process, clock: SimulatedClock) -> None:

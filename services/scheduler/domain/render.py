@@ -40,9 +40,7 @@ class RenderStatus(StrEnum):
 
 
 _MOVES: Mapping[RenderStatus, frozenset[RenderStatus]] = {
-    RenderStatus.QUEUED: frozenset(
-        {RenderStatus.RUNNING, RenderStatus.CANCELED, RenderStatus.EXPIRED, RenderStatus.FAILED}
-    ),
+    RenderStatus.QUEUED: frozenset({RenderStatus.RUNNING, RenderStatus.CANCELED, RenderStatus.EXPIRED}),
     RenderStatus.RUNNING: frozenset(
         {
             RenderStatus.SUCCEEDED,

@@ -57,8 +57,8 @@ class Runtime:
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether its slot is taken."""
-        return self.status is not RuntimeStatus.FAILED
+        """Whether its slot is taken: after a failed start until its render has been told of it."""
+        return self.status is not RuntimeStatus.FAILED or self.is_busy
 
     @property
     def is_busy(self) -> bool:

@@ -45,7 +45,7 @@ class Attempt:
     """Drives a leased render on its runtime to an end. Every write is fenced by the attempt's epoch.
 
     The lease is measured by this process's own clock that only grows; the store has it for others. Device time counts
-    up to the last sign of life.
+    up to the last sign of life; the time between two schedulers, which only a wall clock has seen, is nobody's.
     """
 
     def __init__(
@@ -72,11 +72,7 @@ class Attempt:
         self._clock = clock
         self._policy = policy
         self._max_run_seconds = max_run_seconds
-        self._heard_at = clock.monotonic()
-        # An attempt taken over from an earlier scheduler has held its device meanwhile, but no longer than a lease:
-        # a worker that hears nothing for so long stops.
-        unseen = (clock.now() - render.attempts[-1].accrued_at).total_seconds()
-        self._accrued_at = self._heard_at - min(max(0.0, unseen), policy.lease_seconds)
+        self._heard_at = self._accrued_at = self._foretold_at = clock.monotonic()
         self._canceled = asyncio.Event()
         self._canceled_at: float | None = None
         self._is_draining = False
@@ -95,6 +91,14 @@ class Attempt:
     def elapsed_seconds(self) -> float:
         """Device time of the attempt so far."""
         return self.render.attempts[-1].gpu_seconds + self._clock.monotonic() - self._accrued_at
+
+    def remaining_seconds(self) -> float | None:
+        """How long the attempt is expected to go on, None when nobody knows.
+
+        What is overdue is expected to take as long again as it is overdue, so that nobody waits for it for ever.
+        """
+        foretold = self.render.progress.eta_seconds_p50
+        return None if foretold is None else abs(foretold - (self._clock.monotonic() - self._foretold_at))
 
     async def run(self) -> None:
         """Run until the render has ended or is queued again. Raises nothing but CancelledError, which releases it.
@@ -362,6 +366,8 @@ class Attempt:
         written = await self._renders.advance(self.render.id, renewed, message, epoch=self.render.epoch)
         if written is None:
             raise Superseded
+        if (written.phase, written.progress) != (self.render.phase, self.render.progress):
+            self._foretold_at = heard_at
         self.render = written
         self._heard_at = max(heard_at, self._heard_at)
         self._accrued_at = max(held_until, self._accrued_at)

@@ -85,7 +85,7 @@ class Dispatcher:
     def remaining_seconds(self, render_id: str) -> float | None:
         """How long the attempt at a render is expected to go on; None when nobody knows."""
         running = self._running.get(render_id)
-        return running[0].render.progress.eta_seconds_p50 if running else None
+        return running[0].remaining_seconds() if running else None
 
     async def recover(self) -> None:
         """Go on with what an earlier scheduler left: re-join attempts whose workers live, queue the others again."""

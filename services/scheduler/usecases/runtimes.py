@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 
 import structlog
@@ -282,14 +283,14 @@ class Runtimes:
     async def _load(self, address: str, version: Version, start: Start) -> None:
         """Have the worker load the version; it is lost when it is silent for a lease. WorkerLost, TimeoutError."""
         async with asyncio.timeout(self._policy.lease_seconds) as patience:
-            async for moment in self._workers.load(address, version):
-                patience.reschedule(asyncio.get_running_loop().time() + self._policy.lease_seconds)
-                start.tell(moment)
-                if moment.failure is not None:
-                    failure = moment.failure
-                    raise RuntimeStartFailed(failure.message, cause_reason=failure.reason, retry=failure.retry)
-                if moment.phase == "ready":
-                    return
+            async with aclosing(self._workers.load(address, version)) as moments:
+                async for moment in moments:
+                    patience.reschedule(asyncio.get_running_loop().time() + self._policy.lease_seconds)
+                    start.tell(moment)
+                    if (failure := moment.failure) is not None:
+                        raise RuntimeStartFailed(failure.message, cause_reason=failure.reason, retry=failure.retry)
+                    if moment.phase == "ready":
+                        return
         raise WorkerLost  # the stream ended without an outcome
 
     async def _fail(self, runtime_id: str) -> None:
@@ -298,12 +299,12 @@ class Runtimes:
             await self._bury(runtime, kindly=False)
             current = self._runtimes.get(runtime_id)
             if current is not None and current.status is RuntimeStatus.STARTING:  # nobody ended it meanwhile
-                self._set(current.moved(RuntimeStatus.FAILED, render_id=None))
+                self._set(current.moved(RuntimeStatus.FAILED))
             log.warning("runtime failed to start", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
 
     def _forget_failures(self, version: Version) -> None:
         for runtime in self.all():
-            if runtime.status is RuntimeStatus.FAILED and runtime.runs(version.slug, version.model_version):
+            if not runtime.occupies_slot and runtime.runs(version.slug, version.model_version):
                 del self._runtimes[runtime.id], self._starts[runtime.id]
 
     def _end(self, runtime: Runtime, *, kindly: bool = True) -> asyncio.Task[None]:

@@ -106,6 +106,18 @@ async def test_a_render_that_waits_for_a_runtime_that_is_soon_free_is_told_when(
         assert "a warm runtime is expected to be free in 50 s; a start takes 600 s" in render.explanation
 
 
+async def test_nobody_waits_for_ever_for_a_runtime_whose_render_is_overdue(open_clockwork):
+    stuck = slow(total_steps=3, load_seconds=30.0, free=False)
+    async with open_clockwork(stuck, estimates=MINUTE) as house:
+        await stuck.let_through(2)
+        await running(house)
+        render = await house.create()
+        await house.clock.sleep(40.0)
+        assert "a warm runtime is expected to be free in" in (await house.get(render)).explanation
+        await house.clock.sleep(15.0)
+        assert (await house.get(render)).explanation.startswith("started on")
+
+
 async def test_a_catalogue_that_does_not_answer_keeps_nobody_from_looking(open_clockwork):
     catalog = FixedCatalog()
     async with open_clockwork(slow(), fleet=slots(H200), catalog=catalog) as house:

@@ -90,7 +90,8 @@ class Stage:
         await self.change(self.ended)
 
     def ended(self, render):
-        return render.ended(RenderStatus.FAILED, self.clock.now())
+        is_queued = render.status is RenderStatus.QUEUED
+        return render.ended(RenderStatus.EXPIRED if is_queued else RenderStatus.FAILED, self.clock.now())
 
     async def fill(self, count):
         """Store steps in silence."""
@@ -148,7 +149,7 @@ async def test_a_watcher_whose_render_ends_as_it_begins_gets_the_end(stage):
     before = stage.render
     await stage.end()
     events = stage.watching.follow(before, 1)
-    assert [event.status async for event in events] == [RenderStatus.FAILED]
+    assert [event.status async for event in events] == [RenderStatus.EXPIRED]
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -368,7 +369,7 @@ async def test_a_paused_render_goes_on_being_watched(stage):
         assert (sign.keep_alive, sign.status) == (True, RenderStatus.PAUSED)
         await stage.change(lambda render: render.continued(0))
         await stage.end()
-        assert [event.status async for event in events] == ["queued", "failed"]
+        assert [event.status async for event in events] == ["queued", "expired"]
 
 
 async def test_a_watcher_that_leaves_is_forgotten(stage):
@@ -397,7 +398,7 @@ async def test_a_render_that_is_gone_cannot_be_watched_on(stage):
         await anext(events)
 
 
-@pytest.mark.parametrize("status", [RenderStatus.FAILED, RenderStatus.PAUSED])
+@pytest.mark.parametrize("status", [RenderStatus.EXPIRED, RenderStatus.PAUSED])
 async def test_waiting_ends_when_the_render_has_ended_or_is_paused(stage, status):
     await stage.run()
     waiting = asyncio.create_task(stage.watching.until_settled(stage.render, 600))
@@ -416,7 +417,7 @@ async def test_waiting_for_a_settled_render_answers_at_once(stage):
     before = stage.render
     await stage.end()
     began = stage.clock.monotonic()
-    assert (await stage.watching.until_settled(before, 600)).status is RenderStatus.FAILED
+    assert (await stage.watching.until_settled(before, 600)).status is RenderStatus.EXPIRED
     assert stage.clock.monotonic() - began < 1
 
 
