@@ -2,18 +2,27 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
+from typing import Any
 
-import psutil
-
-from tests.faults.ground import Body, Ground, Missed, expect, thaw
+from tests.faults.ground import Body, Ground, Missed, expect
 from tests.faults.promises import FINAL
 from tests.faults.reading import moment
 from tests.faults.settings import LEASE_SECONDS, SPARE
 
-PHASES = ("encoding", "denoising", "decoding", "storing")
+PHASES = ("encoding", "denoising", "decoding")
 """What a worker can be at. It is held there, so that nothing is left to chance."""
+
+_BODIES: dict[str, dict[str, int]] = {
+    "encoding": {"width": 128, "height": 128, "num_inference_steps": 100},
+    "denoising": {"num_inference_steps": 100},
+    "decoding": {"width": 256, "height": 256, "num_frames": 8},
+    "storing": {"num_inference_steps": 100},
+}
+"""By phase: a render that is in it long enough to be held there, and with much to do after it."""
 
 _TRIES = 40
 _SLICE_SECONDS = 0.0005
@@ -47,32 +56,40 @@ def cancel_in(phase: str) -> Callable[[Ground, Random], float]:
     """The trial that cancels in a phase of the work."""
 
     def trial(at: Ground, luck: Random) -> float:
-        """It ends within a step as canceled, while storing maybe as succeeded; canceling again changes nothing.
+        """It ends within a step as canceled; canceling again changes nothing.
 
         Recovery is until the end, from when its worker, held in this phase, goes on.
         """
-        render_id, worker = _held_in(at, phase, _a_body(at))
+        render_id, go_on = _held_in(at, phase)
         expect(_cancel(at, render_id)["status"] == "canceling", "it is not being canceled")
         before = at.ledger.body(render_id) or {}
         expect(_cancel(at, render_id)["status"] == "canceling", "canceling again moved it")
         expect((at.ledger.body(render_id) or {})["last_seq"] == before["last_seq"], "canceling again was told again")
-        worker.resume()
+        go_on()
         resumed_at = time.time()
-        ended = at.reached(render_id, lambda body: body["status"] in FINAL, what="its end", seconds=_NOTICED_SECONDS)
-        allowed = {"canceled", "succeeded"} if phase == "storing" else {"canceled"}
-        expect(ended["status"] in allowed, f"it ended as {ended['status']}: {ended['error']}")
+        ended = at.ended(render_id, as_status="canceled", seconds=_NOTICED_SECONDS)
         return max(0.0, moment(ended["ended_at"]) - resumed_at)
 
     return trial
 
 
+def cancel_storing(at: Ground, luck: Random) -> float:
+    """Canceled while the object store refuses its video: it ends as canceled without it. Recovery is until then."""
+    render_id, _ = _held_in(at, "storing")
+    asked_at = time.time()
+    _cancel(at, render_id)
+    ended = at.ended(render_id, as_status="canceled", seconds=_NOTICED_SECONDS)
+    at.ended(at.submit(at.body("small")))
+    return max(0.0, moment(ended["ended_at"]) - asked_at)
+
+
 def cancel_unheard(at: Ground, luck: Random) -> float:
     """Canceled while its worker hangs: it is final after two leases, without the worker. Recovery is until then."""
-    render_id, worker = _held_in(at, "denoising", at.body("medium"))
+    render_id, go_on = _held_in(at, "denoising")
     asked_at = time.time()
     _cancel(at, render_id)
     ended = at.ended(render_id, as_status="canceled", seconds=2 * LEASE_SECONDS + 4.0)
-    thaw(worker)
+    go_on()
     took = moment(ended["ended_at"]) - asked_at
     expect(took <= 2 * LEASE_SECONDS + 2.0, f"it took {took:.1f} s")
     at.ended(at.submit(at.body("small")))
@@ -113,43 +130,41 @@ def deadline_in(phase: str) -> Callable[[Ground, Random], float]:
     """The trial that lets a deadline pass in a phase of the work."""
 
     def trial(at: Ground, luck: Random) -> float:
-        """It fails with DEADLINE_EXCEEDED within seconds; while storing it may succeed.
-
-        Recovery is from the deadline to the end.
-        """
-        render_id, worker = _held_in(at, phase, _a_body(at), deadline_seconds=at.size(quick=15, full=30) / 10)
+        """It fails with DEADLINE_EXCEEDED within seconds. Recovery is from the deadline to the end."""
+        render_id, go_on = _held_in(at, phase, deadline_seconds=3.0)
         at.reached(render_id, lambda body: body["status"] == "canceling", what="the deadline")
-        worker.resume()
-        ended = at.reached(render_id, lambda body: body["status"] in FINAL, what="its end", seconds=_NOTICED_SECONDS)
-        if ended["status"] == "succeeded" and phase == "storing":
-            return 0.0
-        _expect_overdue(ended)
-        return moment(ended["ended_at"]) - moment(ended["deadline"])
+        go_on()
+        return _overdue(at, render_id)
 
     return trial
 
 
+def deadline_storing(at: Ground, luck: Random) -> float:
+    """A deadline that passes while the object store refuses the video: it fails with DEADLINE_EXCEEDED within seconds.
+
+    Recovery is from the deadline to the end.
+    """
+    render_id, _ = _held_in(at, "storing", deadline_seconds=3.0)
+    return _overdue(at, render_id)
+
+
 def deadline_canceling(at: Ground, luck: Random) -> None:
     """A deadline that passes while it is being canceled changes nothing: it ends as canceled."""
-    render_id, worker = _held_in(at, "denoising", at.body("medium"), deadline_seconds=2.0)
+    render_id, go_on = _held_in(at, "denoising", deadline_seconds=3.0)
     _cancel(at, render_id)
     deadline = moment((at.ledger.body(render_id) or {})["deadline"])
     at.until(lambda: time.time() > deadline + 1.0, what="the deadline")
-    worker.resume()
+    go_on()
     at.ended(render_id, as_status="canceled", seconds=_NOTICED_SECONDS)
 
 
 def deadline_ended(at: Ground, luck: Random) -> None:
     """A deadline that passes after the end changes nothing."""
-    render_id = at.submit(at.body("small", deadline=_in(2.0)))
+    at.ended(at.submit(at.body("small")))  # a runtime is warm, whatever was before
+    render_id = at.submit(at.body("small", deadline=_in(3.0)))
     before = at.ended(render_id)
     at.until(lambda: time.time() > moment(before["deadline"]) + 2.0, what="the deadline")
     expect(at.ledger.body(render_id) == before, "a finished render changed")
-
-
-def _a_body(at: Ground) -> Body:
-    """One that is in each phase for long enough to be held there."""
-    return at.body("small", width=128, height=128, num_inference_steps=20)
 
 
 def _cancel(at: Ground, render_id: str) -> Body:
@@ -161,6 +176,13 @@ def _cancel(at: Ground, render_id: str) -> Body:
 def _in(seconds: float) -> str:
     """A deadline."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def _overdue(at: Ground, render_id: str) -> float:
+    """Wait until a render has ended for its deadline, and return how long after that."""
+    ended = at.reached(render_id, lambda body: body["status"] in FINAL, what="its end", seconds=3.0 + _NOTICED_SECONDS)
+    _expect_overdue(ended)
+    return moment(ended["ended_at"]) - moment(ended["deadline"])
 
 
 def _expect_overdue(ended: Body) -> None:
@@ -183,39 +205,58 @@ def _cold(at: Ground) -> Body:
     return body
 
 
-def _held_in(
-    at: Ground, phase: str, body: Body, *, deadline_seconds: float | None = None
-) -> tuple[str, psutil.Process]:
-    """A render whose worker stands still in this phase, as the log has it, with its deadline still to come."""
+def _held_in(at: Ground, phase: str, *, deadline_seconds: float | None = None) -> tuple[str, Callable[[], Any]]:
+    """A render that stands still in this phase, as the log has it, and what lets it go on."""
+    body = at.body("small") | _BODIES[phase]
+    hold = _stored_nowhere if phase == "storing" else _frozen
+    at.ended(at.submit(at.body("small")))  # a runtime is warm, so that a deadline is not spent on a start
     for _ in range(_TRIES):
         limit = {} if deadline_seconds is None else {"deadline": _in(deadline_seconds)}
         render_id = at.submit(body | limit)
-        found = at.reached(render_id, lambda body: _has_come_to(phase, body), what=f"{phase}")
-        if found["status"] != "running":
-            continue
-        worker = at.worker_of(render_id)
-        at.freeze(worker)
-        while True:
-            time.sleep(0.03)  # for what was said before to be written down
-            now = at.ledger.body(render_id) or {}
-            if now["status"] != "running" or _ORDER.index(now["phase"]) > _ORDER.index(phase):
-                worker.resume()
-                break
-            if now["phase"] == phase:
-                return render_id, worker
-            worker.resume()
-            time.sleep(_SLICE_SECONDS)
-            worker.suspend()
+        if go_on := hold(at, phase, render_id):
+            return render_id, go_on
         at.reached(render_id, lambda body: body["status"] in FINAL, what="its end")
     raise Missed(f"no render could be held in {phase} in {_TRIES} tries")
+
+
+def _stored_nowhere(at: Ground, phase: str, render_id: str) -> Callable[[], Any]:
+    """Have the object store refuse the video: a folder is in its place."""
+    in_the_way = at.objects_dir / "renders" / render_id / "1" / "video.mp4"
+    in_the_way.mkdir(parents=True)
+    at.afterwards(_remove, in_the_way)
+    at.reached(render_id, lambda body: body["phase"] == phase, what=phase)
+    return lambda: _remove(in_the_way)
+
+
+def _frozen(at: Ground, phase: str, render_id: str) -> Callable[[], Any] | None:
+    """Freeze its worker in a phase; None when that was over too soon."""
+    found = at.reached(render_id, lambda body: _has_come_to(phase, body), what=phase)
+    if found["status"] != "running":
+        return None
+    worker = at.worker_of(render_id)
+    at.freeze(worker)
+    while True:
+        time.sleep(0.03)  # for what was said before to be written down
+        now = at.ledger.body(render_id) or {}
+        if now["status"] != "running" or _ORDER.index(now["phase"]) > _ORDER.index(phase):
+            worker.resume()
+            return None
+        if now["phase"] == phase:
+            return worker.resume
+        worker.resume()
+        time.sleep(_SLICE_SECONDS)
+        worker.suspend()
+
+
+def _remove(directory: Path) -> None:
+    with suppress(FileNotFoundError):
+        directory.rmdir()
 
 
 _ORDER = ("queued", "starting", "encoding", "denoising", "decoding", "muxing", "storing", "done")
 
 
 def _has_come_to(phase: str, body: Body) -> bool:
-    """Whether it is in the phase before, or in this one when it lasts."""
-    near = {"storing": "decoding"}.get(phase, phase)
     return body["status"] in FINAL or (
-        body["status"] == "running" and _ORDER.index(body["phase"]) >= _ORDER.index(near)
+        body["status"] == "running" and _ORDER.index(body["phase"]) >= _ORDER.index(phase)
     )

@@ -1,7 +1,7 @@
 """The inference worker: loads one version, runs one attempt at a time, and replays those that are over."""
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -48,6 +48,7 @@ log = structlog.get_logger()
 tracer = trace.get_tracer(__name__)
 
 FINISHED_ATTEMPTS_KEPT = 32
+EARLY_CANCELS_KEPT = 32
 
 _SHARE_FOR_A_CHECKPOINT = 0.75
 """How much of its grace a worker that ends leaves its attempt to come to a checkpoint, or to its end."""
@@ -87,6 +88,8 @@ class InferenceWorker:
         self._presence = Presence(clock)
         self._start: Start | None = None
         self._attempts: OrderedDict[AttemptId, Attempt] = OrderedDict()
+        self._canceled_early: deque[AttemptId] = deque(maxlen=EARLY_CANCELS_KEPT)
+        """Attempts that were canceled and never begun: the call that begins one may come later than the other."""
         self._running: Attempt | None = None
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,10 +126,12 @@ class InferenceWorker:
                     yield event
 
     async def cancel(self, attempt_id: AttemptId) -> None:
-        """Stop an attempt within one step. Nothing happens when it is over or unknown."""
+        """Stop an attempt within one step, or when it is to begin if it has not. Nothing happens when it is over."""
         self._presence.heard()
         if attempt := self._attempts.get(attempt_id):
             attempt.stop.give(Canceled())
+        else:
+            self._canceled_early.append(attempt_id)
 
     async def status(self) -> WorkerStatus:
         """What the worker is doing."""
@@ -184,6 +189,8 @@ class InferenceWorker:
             checkpoint_seconds=self._checkpoint_seconds,
             clock=self._clock,
         )
+        if attempt.id in self._canceled_early:
+            attempt.stop.give(Canceled())
         self._running = attempt
         self._attempts[attempt.id] = attempt
         self._forget_oldest()

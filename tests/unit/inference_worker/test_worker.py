@@ -74,6 +74,14 @@ async def test_after_a_cancel_the_next_render_runs(bench):
     assert isinstance((await bench.render("r2"))[-1].result, Output)
 
 
+async def test_a_cancel_that_overtakes_its_render_counts_and_the_device_does_nothing(bench):
+    await bench.worker.cancel(AttemptId("r1", 1))
+    events = await bench.render()
+    assert events[-1].result == Canceled()
+    assert events[-1].reading.done_steps == 0
+    assert isinstance((await bench.render(epoch=2))[-1].result, Output)
+
+
 async def test_canceling_what_is_unknown_or_over_does_nothing(bench):
     await bench.worker.cancel(AttemptId("nobody", 1))
     events = await bench.render()

@@ -81,7 +81,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Stops an attempt within one step, without decoding. Unknown attempts are ignored.
+        """Stops an attempt within one step, without decoding. One that is not known yet is stopped when it is to begin: the
+        two calls may overtake each other. Nothing happens to one that is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

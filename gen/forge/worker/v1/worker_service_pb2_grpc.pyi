@@ -28,7 +28,9 @@ class WorkerServiceStub:
     WORKER_BUSY while another render runs.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CancelRequest, _worker_service_pb2.CancelResponse]
-    """Stops an attempt within one step, without decoding. Unknown attempts are ignored."""
+    """Stops an attempt within one step, without decoding. One that is not known yet is stopped when it is to begin: the
+    two calls may overtake each other. Nothing happens to one that is over.
+    """
     GetWorkerStatus: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.GetWorkerStatusRequest, _worker_service_pb2.WorkerStatus]
     """Says what the worker is doing. A worker that hears nothing for its orphan timeout ends itself; this call counts."""
 
@@ -64,7 +66,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.CancelRequest,
         context: _aio.ServicerContext[_worker_service_pb2.CancelRequest, _abc.Awaitable[_worker_service_pb2.CancelResponse]],
     ) -> _abc.Awaitable[_worker_service_pb2.CancelResponse]:
-        """Stops an attempt within one step, without decoding. Unknown attempts are ignored."""
+        """Stops an attempt within one step, without decoding. One that is not known yet is stopped when it is to begin: the
+        two calls may overtake each other. Nothing happens to one that is over.
+        """
 
     @_abc_1.abstractmethod
     def GetWorkerStatus(
