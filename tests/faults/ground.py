@@ -96,6 +96,7 @@ class Ground:
         found = check(self.ledger, self.objects_dir, sorted(ids), wall_clock_jumped=self.wall_clock_jumped)
         own = [render_id for render_id in dict.fromkeys(self._accepted) if self._is_own(render_id)]
         for render_id in own[:_SHOWN_BY_API]:
+            self.answering(render_id)
             found.gaps += self._gaps_in_the_api(render_id)
         return found
 
@@ -311,11 +312,11 @@ class Account:
     def create(self, body: Body) -> str:
         """Have a render accepted; its identifier. Raises grpc.RpcError."""
         request = pb.CreateRenderRequest(input=ParseDict(body, Struct()))
-        return self.stub.CreateRender(request, metadata=self.metadata).id
+        return self.stub.CreateRender(request, metadata=self.metadata, wait_for_ready=True).id
 
     def cancel(self, render_id: str) -> None:
         """Cancel one. Raises grpc.RpcError."""
-        self.stub.CancelRender(pb.CancelRenderRequest(render_id=render_id), metadata=self.metadata)
+        self.stub.CancelRender(pb.CancelRenderRequest(render_id=render_id), metadata=self.metadata, wait_for_ready=True)
 
 
 def _is_over(body: Body) -> bool:
