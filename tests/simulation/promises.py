@@ -265,4 +265,4 @@ def _ends_of_waiting(row: Row) -> list[datetime]:
 
 
 def _demand(row: Row) -> tuple[object, ...]:
-    return row["slug"], row["model_version"], str(row["pin"]), row["prefer"], row["max_cost_usd"]
+    return row["slug"], row["model_version"], str(row["pin"]), row["prefer"], str(row["affordable"])

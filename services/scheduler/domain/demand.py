@@ -4,19 +4,23 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.scheduler.domain.facts import Prefer
-from services.scheduler.domain.fleet import Pin
+from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.render import Render
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What renders ask of a runtime; those that ask the same are placed the same way."""
+    """What renders ask of a runtime; those that ask the same are placed the same way. No `targets` means any."""
 
     slug: str
     model_version: str
     pin: Pin
     prefer: Prefer
-    max_cost_usd: float | None
+    targets: tuple[Target, ...] = ()
+
+    def admits(self, target: Target) -> bool:
+        """Whether such a render may run on `target`."""
+        return self.pin.admits(target) and (not self.targets or target in self.targets)
 
 
 @dataclass(frozen=True)
@@ -37,5 +41,5 @@ class Entry:
 
 def entry_of(render: Render) -> Entry:
     """How a queued render waits."""
-    demand = Demand(render.slug, render.model_version, render.pin, render.prefer, render.max_cost_usd)
+    demand = Demand(render.slug, render.model_version, render.pin, render.prefer, render.affordable)
     return Entry(render.id, render.account, demand, render.priority.rank, render.give_up_at)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.scheduler.domain.errors import TargetNotOffered, UnknownTarget
 
@@ -16,6 +17,14 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.gpu_type}@{self.region}"
+
+
+class Wish(Protocol):
+    """What somebody wants of a target."""
+
+    def admits(self, target: Target) -> bool:
+        """Whether `target` will do."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,9 @@ class Fleet:
         if not self.slots_for(pin, vram_floor_gib):
             raise TargetNotOffered(str(pin), [str(t) for t in self._fitting(vram_floor_gib)])
 
-    def slots_for(self, pin: Pin, vram_floor_gib: float) -> Sequence[Slot]:
+    def slots_for(self, wish: Wish, vram_floor_gib: float) -> Sequence[Slot]:
         """The slots that may serve a request."""
-        return [slot for slot in self.slots if pin.admits(slot.target) and slot.fits(vram_floor_gib)]
+        return [slot for slot in self.slots if wish.admits(slot.target) and slot.fits(vram_floor_gib)]
 
     def _fitting(self, vram_floor_gib: float) -> list[Target]:
         return sorted({slot.target for slot in self.slots if slot.fits(vram_floor_gib)})

@@ -1,6 +1,6 @@
 """Where a render goes: a pure choice over what the fleet is doing."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.scheduler.domain.demand import Demand
@@ -89,11 +89,9 @@ def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start |
     A warm runtime first. Then a start on a free slot, by what the request prefers, unless a warm one is expected to be
     free sooner. Then a start in place of the runtime that idles longest.
     """
-    slots = {slot.id: slot for slot in situation.fleet.slots_for(demand.pin, situation.vram_floor_gib)}
-    affordable = affordable_targets(demand, {slot.target for slot in slots.values()}, situation.expectations)
-    slots = {name: slot for name, slot in slots.items() if slot.target in affordable}
+    slots = {slot.id: slot for slot in situation.fleet.slots_for(demand, situation.vram_floor_gib)}
     if not slots:
-        return Wait(True, f"no target that is expected to cost at most ${demand.max_cost_usd} is offered")
+        return Wait(True, "no target that it may run on is offered any more")
     open_slots = {name: slot for name, slot in slots.items() if situation.lets_through(slot.target)}
     if not open_slots:
         return Wait(True, "every target it may run on is spared for a while: renders kept losing their workers there")
@@ -125,17 +123,6 @@ def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start |
         why = f"the runtime that was idle longest made room on {evicted.target}"
         return Start(open_slots[evicted.slot_id], evicted, why)
     return Wait(True, _why_full(slots, situation))
-
-
-def affordable_targets(demand: Demand, targets: Collection[Target], expectations: Expectations) -> set[Target]:
-    """The targets where a render is expected to stay within its limit.
-
-    Where the cost of some is known, those of unknown cost are not chosen; where that of none is, the limit is void.
-    """
-    costs = {target: expectations.get(target, Expectation()).warm_usd for target in targets}
-    if demand.max_cost_usd is None or all(usd is None for usd in costs.values()):
-        return set(targets)
-    return {target for target, usd in costs.items() if usd is not None and usd <= demand.max_cost_usd}
 
 
 def _preference(demand: Demand, situation: Situation, target: Target, *, is_cold: bool = False) -> float:

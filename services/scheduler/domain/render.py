@@ -92,7 +92,8 @@ class Render:
     `epoch` is the fencing number: it grows by one with every lease, and what an attempt writes counts only while the
     render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log. `pieces`
     of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview. `stopping` is
-    why a render is being ended although nobody canceled it.
+    why a render is being ended although nobody canceled it. `affordable` are the targets that were expected to keep its
+    limit of cost when it was accepted; none means that any is.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Render:
     priority: Priority = Priority.NORMAL
     prefer: Prefer = Prefer.CHEAPEST
     max_cost_usd: float | None = None
+    affordable: tuple[Target, ...] = ()
     pause_after_step: int = 0
     retry_of: str = ""
     branch_of: str = ""

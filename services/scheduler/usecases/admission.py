@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from services.scheduler.domain.demand import Demand, entry_of
+from services.scheduler.domain.demand import entry_of
 from services.scheduler.domain.errors import CostLimitExceeded, QuotaExceeded, TargetOverloaded
-from services.scheduler.domain.placement import affordable_targets
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Day
@@ -33,9 +32,9 @@ class Admission:
 
         Raises CostLimitExceeded, QuotaExceeded or TargetOverloaded when it is not to be accepted now.
         """
-        demand = entry_of(render).demand
         version = await self._catalog.version(render.slug, render.model_version)
-        render = await self._within_cost(render, demand, version)
+        render = await self._within_cost(render, version)
+        demand = entry_of(render).demand
         policy, account = self._policy, render.account
         if policy.max_queued_per_account is not None and self._queue.count(account) >= policy.max_queued_per_account:
             seconds = await self._outlook.drain_seconds(version, demand)
@@ -58,16 +57,21 @@ class Admission:
                 raise TargetOverloaded(str(render.pin), max(_LEAST_WAIT_SECONDS, waiting - limit))
         return await self._outlook.foreseen(render, version)
 
-    async def _within_cost(self, render: Render, demand: Demand, version: Version) -> Render:
-        """A limit that no target can keep is refused at once; one that means nothing is warned of."""
+    async def _within_cost(self, render: Render, version: Version) -> Render:
+        """The render with the targets that keep its limit of cost.
+
+        Where the cost of some is known, those of unknown cost are not chosen. A limit that none can keep is refused at
+        once; one that means nothing is warned of.
+        """
         if render.max_cost_usd is None:
             return render
         expectations = await self._outlook.expectations(version)
-        targets = {slot.target for slot in self._outlook.fleet.slots_for(demand.pin, version.vram_floor_gib)}
-        known = [usd for target in targets if (usd := expectations[target].warm_usd) is not None]
+        targets = {slot.target for slot in self._outlook.fleet.slots_for(render.pin, version.vram_floor_gib)}
+        known = {target: usd for target in targets if (usd := expectations[target].warm_usd) is not None}
         if not known:
             warning = "'max_cost_usd' has no effect: no price is known here"
             return replace(render, warnings=(*render.warnings, warning))
-        if not affordable_targets(demand, targets, expectations):
-            raise CostLimitExceeded(render.max_cost_usd, min(known))
-        return render
+        affordable = {target for target, usd in known.items() if usd <= render.max_cost_usd}
+        if not affordable:
+            raise CostLimitExceeded(render.max_cost_usd, min(known.values()))
+        return replace(render, affordable=() if affordable == targets else tuple(sorted(affordable)))

@@ -120,7 +120,7 @@ class FleetView:
         ]
 
     async def _begin(self, version: Version, pin: Pin) -> Runtime:
-        demand = Demand(version.slug, version.model_version, pin, Prefer.CHEAPEST, None)
+        demand = Demand(version.slug, version.model_version, pin, Prefer.CHEAPEST)
         situation = await self._outlook.situation(version)
         choice = place(demand, situation, ahead=0)
         if isinstance(choice, Take):

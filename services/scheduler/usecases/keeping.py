@@ -41,7 +41,7 @@ class Keeping:
         """Have another runtime in place of one that is gone. Raises what keeps it from being started."""
         version = await self._catalog.version(gone.slug, gone.model_version)
         pin = Pin(gone.target.gpu_type, gone.target.region)
-        demand = Demand(gone.slug, gone.model_version, pin, Prefer.CHEAPEST, None)
+        demand = Demand(gone.slug, gone.model_version, pin, Prefer.CHEAPEST)
         situation = await self._outlook.situation(version)
         choice = place(demand, situation, ahead=0)
         if isinstance(choice, Wait):

@@ -121,14 +121,14 @@ class Outlook:
     async def queued_seconds_per_slot(self, version: Version, demand: Demand) -> float:
         """Device time that waits for each slot a new render with this demand may run on."""
         situation = await self.situation(version)
-        slots = self.fleet.slots_for(demand.pin, version.vram_floor_gib)
+        slots = self.fleet.slots_for(demand, version.vram_floor_gib)
         return self._queued_seconds(self._rivals(demand, situation), situation) / max(1, len(slots))
 
     def queued_seconds_only_for(self, target: Target) -> float:
         """Device time that the queued renders are expected to take which can run on this target only."""
         total = 0.0
         for demand, count in self._queue.counts().items():
-            targets = {slot.target for slot in self.fleet.slots_for(demand.pin, 0.0)}
+            targets = {slot.target for slot in self.fleet.slots_for(demand, 0.0)}
             if targets == {target}:
                 span = self._durations.run((demand.slug, demand.model_version, target))
                 total += count * (span.p50 if span else Expectation().seconds)
@@ -155,9 +155,9 @@ class Outlook:
 
     def _rivals(self, demand: Demand, situation: Situation) -> set[Demand]:
         """The demands that could be met by a slot that could meet this one."""
-        mine = {slot.id for slot in self.fleet.slots_for(demand.pin, situation.vram_floor_gib)}
+        mine = {slot.id for slot in self.fleet.slots_for(demand, situation.vram_floor_gib)}
         return {demand} | {
-            other for other in self._queue.counts() if mine & {slot.id for slot in self.fleet.slots_for(other.pin, 0.0)}
+            other for other in self._queue.counts() if mine & {slot.id for slot in self.fleet.slots_for(other, 0.0)}
         }
 
     def _queued_seconds(self, rivals: set[Demand], situation: Situation) -> float:
@@ -166,7 +166,7 @@ class Outlook:
 
     def _wait(self, demand: Demand, situation: Situation, position: int) -> Span | None:
         """When a render at this place of the queue is expected to end, in seconds from now."""
-        slots = self.fleet.slots_for(demand.pin, situation.vram_floor_gib)
+        slots = self.fleet.slots_for(demand, situation.vram_floor_gib)
         if not slots:
             return None
         by_slot = {runtime.slot_id: runtime for runtime in situation.runtimes if runtime.occupies_slot}

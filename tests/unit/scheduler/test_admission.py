@@ -6,6 +6,7 @@ import pytest
 
 from services.chassis.errors import ForgeError
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.domain.demand import entry_of
 from services.scheduler.domain.errors import CostLimitExceeded, QuotaExceeded, TargetOverloaded
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import RenderStatus
@@ -151,6 +152,14 @@ async def test_a_limit_of_cost_that_no_target_can_keep_is_refused_with_what_it_w
         pinned = await refused(house.create(max_cost_usd=0.15, gpu_type="H200"), CostLimitExceeded)
         assert "0.2000" in pinned.violations[0].description
         assert (await house.finished(await house.create(max_cost_usd=0.15))).target == L40S
+
+
+async def test_renders_of_many_limits_wait_as_few_kinds(open_clockwork):
+    async with open_clockwork(slow()) as house:
+        await busy(house)
+        renders = [await house.create(max_cost_usd=cent / 100) for cent in range(11, 61)]
+        kinds = {entry_of(render).demand for render in renders}
+        assert len(kinds) == 2, "those that can pay for any device, and those for one"
 
 
 async def test_what_is_refused_leaves_nothing_behind(open_clockwork):

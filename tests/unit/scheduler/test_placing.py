@@ -15,7 +15,7 @@ from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 H200, L40S = Target("H200", "eu-north2"), Target("L40S", "eu-north1")
 FLEET = Fleet("test", (Slot("big", H200, "cuda:0", 141.0), Slot("small", L40S, "cuda:1", 48.0)))
-ALPHA = Demand("alpha", "v1", Pin(), Prefer.CHEAPEST, None)
+ALPHA = Demand("alpha", "v1", Pin(), Prefer.CHEAPEST)
 TWENTY = Span(20.0, 30.0)
 EXPECTED = {
     H200: Expectation(run=Span(10.0, 12.0), start=TWENTY, warm_usd=0.2, usd_per_hour=4.0),
@@ -93,14 +93,13 @@ def test_a_pin_admits_its_target_only_and_a_version_needs_its_memory():
     assert large.slot.id == "big"
 
 
-def test_a_target_that_is_expected_to_cost_too_much_is_left_out():
-    limited = replace(ALPHA, prefer=Prefer.FASTEST, max_cost_usd=0.15)
+def test_targets_that_are_too_expensive_are_left_out():
+    limited = replace(ALPHA, prefer=Prefer.FASTEST, targets=(L40S,))
     choice = placed(limited, a_runtime("big"))
     assert isinstance(choice, Start)
     assert choice.slot.id == "small"
-    impossible = placed(replace(ALPHA, max_cost_usd=0.01))
-    assert impossible == Wait(True, "no target that is expected to cost at most $0.01 is offered")
-    assert isinstance(placed(replace(ALPHA, max_cost_usd=0.01), expected={}), Start), "nobody knows what it costs"
+    gone = placed(replace(ALPHA, targets=(Target("B300", "eu-north1"),)))
+    assert gone == Wait(True, "no target that it may run on is offered any more")
 
 
 def test_it_waits_for_a_warm_runtime_that_is_free_sooner_than_a_start_would_take():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.scheduler.domain.demand import entry_of
 from services.scheduler.domain.facts import Priority
-from services.scheduler.domain.fleet import Pin
+from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Shares
 from services.scheduler.usecases.queue import Queue
@@ -239,7 +239,7 @@ def test_whatever_comes_and_goes_the_queue_says_what_a_plain_list_would_say(step
             assert queue.next(Shares(), 0.0, blocked, ()) == same.next(blocked)
 
 
-@pytest.mark.parametrize("change", [{"max_cost_usd": 1.0}, {"pin": H200}, {"slug": "beta"}])
+@pytest.mark.parametrize("change", [{"affordable": (Target("H200", "eu-north2"),)}, {"pin": H200}, {"slug": "beta"}])
 def test_renders_that_ask_for_something_else_are_blocked_on_their_own(change):
     plain = a_waiting("1")
     assert entry_of(plain).demand == entry_of(a_waiting("2", "bob", priority=Priority.LOW)).demand
