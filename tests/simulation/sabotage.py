@@ -15,6 +15,7 @@ from services.scheduler.ports import Written
 from services.scheduler.usecases import dispatcher
 from services.scheduler.usecases.attempt import Attempt
 from services.scheduler.usecases.dispatcher import Dispatcher
+from services.scheduler.usecases.hold import Hold
 from services.scheduler.usecases.reaper import Reaper
 from services.scheduler.usecases.scheduler import Scheduler
 from tests.simulation.machines import Machines
@@ -98,13 +99,13 @@ def _count_releases_as_losses(patch: Patch) -> None:
 
 
 def _bill_from_the_last_restart(patch: Patch) -> None:
-    init = Attempt.__init__
+    init = Hold.__init__
 
-    def generous(self: Attempt, *args: Any, **kwargs: Any) -> None:
+    def generous(self: Hold, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        self._accrued_at = self._heard_at - self._policy.lease_seconds
+        self._accrued_at = self._heard_at - self._lease.total_seconds()
 
-    patch(Attempt, "__init__", generous)
+    patch(Hold, "__init__", generous)
 
 
 def _serve_first_come_first(patch: Patch) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,6 @@ import structlog
 from opentelemetry import trace
 
 from services.chassis.storage import StoreUnavailable
-from services.chassis.tasks import uninterrupted
 from services.chassis.telemetry import extract_context
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost, WorkerOccupied
 from services.scheduler.domain.facts import Failure, Phase
@@ -20,6 +18,7 @@ from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
 from services.scheduler.ports import Assignment, AttemptMoment, Change, Clock, RenderStore, Workers
+from services.scheduler.usecases.hold import STORE_RETRY_SECONDS, Hold, Superseded
 from services.scheduler.usecases.moments import progressed, succeeded
 from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
@@ -28,13 +27,8 @@ log = structlog.get_logger()
 tracer = trace.get_tracer("forge.scheduler")
 
 TICK_SECONDS = 1.0
-STORE_RETRY_SECONDS = 1.0
 # After these the device may be in any state: the worker is not used again.
 _SPOILS_WORKER = frozenset({"OUT_OF_MEMORY", "ENGINE_FAILED"})
-
-
-class Superseded(Exception):
-    """The render has moved on without this attempt: another epoch, or already at its end."""
 
 
 class CancelIgnored(Exception):
@@ -42,11 +36,7 @@ class CancelIgnored(Exception):
 
 
 class Attempt:
-    """Drives a leased render on its runtime to an end. Every write is fenced by the attempt's epoch.
-
-    The lease is measured by this process's own clock that only grows; the store has it for others. Device time counts
-    up to the last sign of life; the time between two schedulers, which only a wall clock has seen, is nobody's.
-    """
+    """Drives a leased render on its runtime to an end."""
 
     def __init__(
         self,
@@ -62,21 +52,17 @@ class Attempt:
     ) -> None:
         if render.runtime_id is None:
             raise ValueError("an attempt needs a leased render")
-        self.render = render
-        """As it was last written."""
+        self._hold = Hold(render, renders=renders, store=store, clock=clock, policy=policy)
         self._runtime_id = render.runtime_id
-        self._renders = renders
         self._store = store
         self._runtimes = runtimes
         self._workers = workers
         self._clock = clock
         self._policy = policy
         self._max_run_seconds = max_run_seconds
-        self._heard_at = self._accrued_at = self._foretold_at = clock.monotonic()
         self._canceled = asyncio.Event()
         self._canceled_at: float | None = None
         self._is_draining = False
-        self._writing = asyncio.Lock()
 
     def cancel(self) -> None:
         """Ask for the end; the store has the render as canceling already."""
@@ -88,17 +74,14 @@ class Attempt:
         """From now on, losing the worker is no loss: it is being told to end."""
         self._is_draining = True
 
-    def elapsed_seconds(self) -> float:
-        """Device time of the attempt so far."""
-        return self.render.attempts[-1].gpu_seconds + self._clock.monotonic() - self._accrued_at
+    @property
+    def render(self) -> Render:
+        """As it was last written."""
+        return self._hold.render
 
     def remaining_seconds(self) -> float | None:
-        """How long the attempt is expected to go on, None when nobody knows.
-
-        What is overdue is expected to take as long again as it is overdue, so that nobody waits for it for ever.
-        """
-        foretold = self.render.progress.eta_seconds_p50
-        return None if foretold is None else abs(foretold - (self._clock.monotonic() - self._foretold_at))
+        """How long the attempt is expected to go on, None when nobody knows."""
+        return self._hold.remaining_seconds()
 
     async def run(self) -> None:
         """Run until the render has ended or is queued again. Raises nothing but CancelledError, which releases it.
@@ -168,7 +151,7 @@ class Attempt:
             now, lease = self._clock.monotonic(), self._policy.lease_seconds
             if self._canceled_at is not None and now - self._canceled_at > 2 * lease:
                 raise CancelIgnored
-            if now - self._heard_at > lease:
+            if self._hold.silent_seconds() > lease:
                 log.warning("worker silent for too long", render_id=self.render.id, runtime_id=self._runtime_id)
                 raise WorkerLost
             if self._canceled_at is None and (failure := self._overrun()):
@@ -176,7 +159,7 @@ class Attempt:
                 self.cancel()
 
     def _overrun(self) -> Failure | None:
-        elapsed = self.elapsed_seconds()
+        elapsed = self._hold.elapsed_seconds()
         return overrun(self.render, self._clock.now(), elapsed_seconds=elapsed, max_run_seconds=self._max_run_seconds)
 
     async def _work(self) -> None:
@@ -207,9 +190,9 @@ class Attempt:
         began = self._clock.monotonic()
         async with aclosing(self._runtimes.starting(self._runtime_id, every_seconds=TICK_SECONDS)) as moments:
             async for moment in moments:
-                self._heard_at = self._clock.monotonic()
+                self._hold.heard()
                 if moment is None:
-                    await self._renew_in_silence()
+                    await self._hold.renew()
                 else:
                     await self._write(_still_active, moment.message)
         cold_start_ms = round((self._clock.monotonic() - began) * 1000)
@@ -238,7 +221,7 @@ class Attempt:
         try:
             async with aclosing(self._workers.render(address, assignment, self.render.worker_seq)) as moments:
                 async for moment in moments:
-                    self._heard_at = self._clock.monotonic()
+                    self._hold.heard()
                     if moment.seq > self.render.worker_seq and await self._note(moment):
                         return
         finally:
@@ -330,48 +313,12 @@ class Attempt:
             try:
                 return await self._store.inputs(self.render.id)
             except StoreUnavailable:
-                self._heard_at = self._clock.monotonic()  # the worker is not to blame
+                self._hold.heard()  # the worker is not to blame
                 await self._clock.sleep(STORE_RETRY_SECONDS)
 
-    async def _renew_in_silence(self) -> None:
-        until = self._clock.now() + timedelta(seconds=self._policy.lease_seconds)
-        try:
-            if not await self._store.renew(self.render.id, self.render.epoch, until):
-                raise Superseded
-        except StoreUnavailable:
-            log.warning("lease not renewed: the store is not available", render_id=self.render.id)
-
     async def _write(self, change: Change, message: str, *, accrue: bool = True) -> None:
-        """Write a change and renew the lease; waits for a store that is away, while the worker keeps what it says."""
-        held_until = self._clock.monotonic() if accrue else self._accrued_at  # however long the store is away
-        async with self._writing:
-            while True:
-                try:
-                    return await uninterrupted(self._write_once(change, message, held_until))
-                except StoreUnavailable:
-                    log.warning("event not written: the store is not available", render_id=self.render.id)
-                    self._heard_at = self._clock.monotonic()
-                    await self._clock.sleep(STORE_RETRY_SECONDS)
-
-    async def _write_once(self, change: Change, message: str, held_until: float) -> None:
-        heard_at, now = self._clock.monotonic(), self._clock.now()
-        until = now + timedelta(seconds=self._policy.lease_seconds)
-        seconds = max(0.0, held_until - self._accrued_at)
-        accrued_at = now - timedelta(seconds=heard_at - held_until)
-
-        def renewed(render: Render) -> Render | None:
-            after = change(render.accrued(seconds, accrued_at) if render.status in ACTIVE else render)
-            return replace(after, lease_until=until) if after is not None and after.status in ACTIVE else after
-
-        written = await self._renders.advance(self.render.id, renewed, message, epoch=self.render.epoch)
-        if written is None:
-            raise Superseded
-        if (written.phase, written.progress) != (self.render.phase, self.render.progress):
-            self._foretold_at = heard_at
-        self.render = written
-        self._heard_at = max(heard_at, self._heard_at)
-        self._accrued_at = max(held_until, self._accrued_at)
-        if written.status is RenderStatus.CANCELING:
+        await self._hold.write(change, message, accrue=accrue)
+        if self.render.status is RenderStatus.CANCELING:
             self.cancel()  # also when nobody told this attempt
 
 
