@@ -197,7 +197,12 @@ async def assembled(
 
 @asynccontextmanager
 async def post_office(
-    database: Database, clock: Clock, *, to_private_addresses: bool, on_failure: Callable[[], None]
+    database: Database,
+    clock: Clock,
+    catalog: Catalog,
+    *,
+    to_private_addresses: bool,
+    on_failure: Callable[[], None],
 ) -> AsyncIterator[tuple[SqlWebhookStore, Webhooks]]:
     """Wire the webhooks, and deliver until the block ends. `on_failure` is as in `assembled`."""
     loop = asyncio.get_running_loop()
@@ -206,6 +211,7 @@ async def post_office(
         postman = Postman(store=store, courier=courier, clock=clock, luck=random.random)
         webhooks = Webhooks(
             store=store,
+            catalog=catalog,
             clock=clock,
             new_id=new_id,
             random_bytes=secrets.token_bytes,
@@ -227,16 +233,18 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
         database = await stack.enter_async_context(
             sqlite_database(settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
         )
+        catalog_channel = await stack.enter_async_context(channel_to(settings.catalog_address, caller))
+        billing_channel = await stack.enter_async_context(channel_to(settings.billing_estimate_address, caller))
+        catalog = GrpcCatalog(catalog_channel, clock)
         webhook_store, webhooks = await stack.enter_async_context(
             post_office(
                 database,
                 clock,
+                catalog,
                 to_private_addresses=settings.webhooks_to_private_addresses,
                 on_failure=told_to_stop.set,
             )
         )
-        catalog_channel = await stack.enter_async_context(channel_to(settings.catalog_address, caller))
-        billing_channel = await stack.enter_async_context(channel_to(settings.billing_estimate_address, caller))
         assembly = await stack.enter_async_context(
             assembled(
                 fleet=fleet,
@@ -252,7 +260,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                     )
                 ),
                 workers=await stack.enter_async_context(GrpcWorkers(caller)),
-                catalog=GrpcCatalog(catalog_channel, clock),
+                catalog=catalog,
                 estimates=GrpcEstimates(billing_channel, clock),
                 videos=ObstoreVideos(from_url(settings.objects_url, mkdir=True)),
                 checker=JsonSchemaChecker(),

@@ -20,6 +20,7 @@ from services.scheduler.domain.webhook import (
     Webhook,
     WebhookNotFound,
 )
+from services.scheduler.ports import Catalog
 from services.scheduler.webhook_ports import Courier, DeliveryPage, Parcel, WebhookStore
 
 log = structlog.get_logger()
@@ -51,6 +52,7 @@ class Webhooks:
         self,
         *,
         store: WebhookStore,
+        catalog: Catalog,
         clock: Clock,
         new_id: Callable[[str], str],
         random_bytes: Callable[[int], bytes],
@@ -58,6 +60,7 @@ class Webhooks:
         on_waiting: Callable[[], None],
     ) -> None:
         self._store = store
+        self._catalog = catalog
         self._clock = clock
         self._new_id = new_id
         self._random_bytes = random_bytes
@@ -65,9 +68,14 @@ class Webhooks:
         self._on_waiting = on_waiting
 
     async def create(self, account: str, url: str, statuses: Sequence[str], model: str) -> CreatedWebhook:
-        """Make a webhook; the secret never shows again. Raises InvalidInput with all violations, TooManyWebhooks."""
+        """Make a webhook; the secret never shows again.
+
+        Raises InvalidInput with all violations, TooManyWebhooks, and what the catalogue raises.
+        """
         if violations := rules.violations_of(url, statuses, model, to_private=self._to_private):
             raise InvalidInput(violations)
+        if model:
+            await self._catalog.version(model, None)
         webhook = Webhook(
             id=self._new_id("whk"),
             account=account,

@@ -5,7 +5,7 @@ import base64
 import pytest
 from structlog.testing import capture_logs
 
-from services.chassis.errors import InvalidInput, Kind
+from services.chassis.errors import ForgeError, InvalidInput, Kind
 from services.scheduler.domain.webhook import MAX_WEBHOOKS, DeliveryNotFound, TooManyWebhooks, WebhookNotFound
 from tests.unit.scheduler.webhooks_bench import BROKEN, NOON, URL, a_post_office, some_render
 
@@ -52,6 +52,13 @@ async def test_a_webhook_is_told_of_the_final_statuses_when_it_names_none(office
 
 async def test_every_wrong_field_of_a_webhook_is_named(office):
     assert await fields_of(office.webhooks.create("ann", "http://x", ["no"], "\n")) == ["url", "statuses[0]", "model"]
+
+
+async def test_a_model_that_is_not_in_the_catalogue_is_refused_as_the_catalogue_does(office):
+    with pytest.raises(ForgeError) as refused:
+        await office.webhooks.create("ann", "https://x.example/", [], "gamma")
+    assert refused.value.reason == "MODEL_NOT_FOUND"
+    assert not await office.webhooks.list("ann")
     assert await office.webhooks.list("ann") == []
 
 

@@ -17,6 +17,7 @@ from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.domain.render import Render, RenderStatus, snapshot
 from services.scheduler.domain.webhook import Answer, Delivery
 from services.scheduler.usecases.webhooks import CreatedWebhook, Postman, Webhooks
+from tests.unit.scheduler.house_bench import FixedCatalog
 
 MIGRATIONS = Path(sql_webhooks.__file__).parent / "migrations"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -189,6 +190,7 @@ async def a_post_office(
         postman = Postman(store=store, courier=receivers, clock=clock, luck=lambda: luck)
         webhooks = Webhooks(
             store=store,
+            catalog=FixedCatalog(),
             clock=clock,
             new_id=new_id,
             random_bytes=lambda count: bytes(range(count)),

@@ -70,7 +70,8 @@ class WebhookServiceServicer:
     """
 
     def CreateWebhook(self, request, context):
-        """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED.
+        """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED,
+        MODEL_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

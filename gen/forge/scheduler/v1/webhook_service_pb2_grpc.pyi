@@ -20,7 +20,9 @@ class WebhookServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.CreateWebhookRequest, _webhook_service_pb2.CreateWebhookResponse]
-    """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED."""
+    """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED,
+    MODEL_NOT_FOUND.
+    """
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhooksRequest, _webhook_service_pb2.ListWebhooksResponse]
     """Lists the account's webhooks, newest first."""
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.DeleteWebhookRequest, _webhook_service_pb2.DeleteWebhookResponse]
@@ -41,7 +43,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.CreateWebhookRequest,
         context: _aio.ServicerContext[_webhook_service_pb2.CreateWebhookRequest, _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]],
     ) -> _abc.Awaitable[_webhook_service_pb2.CreateWebhookResponse]:
-        """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED."""
+        """Makes a webhook. The answer is the only place its signing secret ever shows. INVALID_INPUT, QUOTA_EXCEEDED,
+        MODEL_NOT_FOUND.
+        """
 
     @_abc_1.abstractmethod
     def ListWebhooks(
