@@ -50,8 +50,7 @@ def service_under_load(module: str) -> Callable[[Ground, Random], float]:
         with Load(at) as load:
             load.wait_for(accepted=4)
             time.sleep(luck.uniform(0.0, 0.3))
-            victims = at.processes(module)
-            expect(victims, f"{module} does not run")
+            victims = at.until(lambda: at.processes(module), what=f"{module} coming back")
             killed_at = at.kill(*victims)
             at.submit(at.body("small"))
             recovered = time.time() - killed_at
