@@ -38,6 +38,7 @@ def main() -> int:
                 for fault in faults:
                     say(f"{fault.name}")
                     rows.append(try_out(fault, at, tries=_tries(fault, options), seed=options.seed, say=say))
+                    say(f"  {' | '.join(rows[-1].cells())}")
     say("\n" + table([row.cells() for row in rows]))
     missed = [row for row in rows if not row.holds]
     for row in missed:

@@ -16,7 +16,6 @@ FAULTS = (
     Fault("a worker's connection closes", workers.noticed_at_once, WIDE, full=20, quick=0),
     Fault("a worker hangs", workers.hung, WIDE, full=5, quick=0),
     Fault("a worker hangs past its lease and goes on", workers.zombie, WIDE, full=10),
-    Fault("a render that kills its workers", poison.poison, WIDE, full=1),
     Fault("kill -9 the scheduler, 200 queued, all slots busy", services.scheduler_under_load, WIDE, full=5),
     *(
         Fault(f"kill -9 {name} under load", services.service_under_load(module), WIDE, full=5)
@@ -48,6 +47,7 @@ FAULTS = (
     Fault("deadline: ended", endings.deadline_ended, WIDE, full=5),
     Fault("kill -9 by dice", dice.dice, WIDE, full=200, is_sized=True),
     Fault("9,000 renders of one account beside 99 small ones", crowds.fair_share, WIDE, full=1),
+    Fault("a render that kills its workers", poison.poison, WIDE, full=1),  # after which its target is spared
     Fault("five times too many", crowds.overload, NARROW, full=5),
     Fault("disk full: state", outages.state_full, NARROW, full=5),
     Fault("disk full: outputs", outages.outputs_full, NARROW, full=5),
