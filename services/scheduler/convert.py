@@ -1,6 +1,6 @@
 """Between the scheduler's words and the contract's messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -217,12 +217,13 @@ def capacity_to_proto(views: list[TargetView]) -> runtime_service_pb2.GetCapacit
 
 
 def version_from_proto(
-    model: model_pb2.Model, version: model_pb2.ModelVersion, schema: model_pb2.InputSchema
+    slug: str, version: model_pb2.ModelVersion, schema: model_pb2.InputSchema, models: Iterable[model_pb2.Model]
 ) -> Version:
-    """A version as the catalogue tells it."""
+    """A version as the catalogue tells it, which has `models`."""
+    figures = (figure for model in models for each in model.versions for figure in each.published_figures)
     plain = json_format.MessageToDict(schema.schema)
     return Version(
-        slug=model.slug,
+        slug=slug,
         model_version=version.version,
         pipeline=version.pipeline,
         weights_repository=version.weights_repository,
@@ -232,7 +233,7 @@ def version_from_proto(
         schema=plain,
         rules=_rules(plain.get("x-forge-rules", ())),
         effects=_rules(plain.get("x-forge-effects", ())),
-        known_targets=tuple((figure.gpu_type, figure.region) for figure in version.published_figures),
+        known_targets=tuple(sorted({(figure.gpu_type, figure.region) for figure in figures})),
         max_run_seconds=float(version.max_run_seconds) or Version.max_run_seconds,
     )
 

@@ -16,7 +16,7 @@ from services.scheduler.domain.runtime import Runtime
 
 @dataclass(frozen=True)
 class Version:
-    """A runnable version of the catalogue. `known_targets` are (device, region) of its published figures."""
+    """A runnable version of the catalogue. `known_targets` are (device, region) of all figures of the catalogue."""
 
     slug: str
     model_version: str

@@ -1,7 +1,10 @@
 """The catalogue over gRPC, remembered for a while so that it may be away for a while."""
 
+from collections.abc import Sequence
+
 from forge.catalog.v1 import catalog_service_pb2 as pb
 from forge.catalog.v1 import catalog_service_pb2_grpc as rpc
+from forge.catalog.v1 import model_pb2
 from grpc import aio
 
 from services.chassis.clock import Clock
@@ -12,6 +15,7 @@ from services.scheduler.ports import Version
 
 FRESH_SECONDS = 30.0
 TIMEOUT_SECONDS = 5.0
+MAX_PAGE_SIZE = 100
 
 
 class VersionNotFound(ForgeError):
@@ -48,8 +52,18 @@ class GrpcCatalog:
         async with errors_of("the catalog"):
             request = pb.GetInputSchemaRequest(slug=slug, model_version=model_version or "")
             schema = await self._stub.GetInputSchema(request, timeout=TIMEOUT_SECONDS)
-            model = await self._stub.GetModel(pb.GetModelRequest(slug=slug), timeout=TIMEOUT_SECONDS)
-        for version in model.versions:
+            models = await self._models()
+        for version in (version for model in models if model.slug == slug for version in model.versions):
             if version.version == schema.model_version:
-                return convert.version_from_proto(model, version, schema)
+                return convert.version_from_proto(slug, version, schema, models)
         raise VersionNotFound(f"model '{slug}' has no version '{schema.model_version}'")
+
+    async def _models(self) -> Sequence[model_pb2.Model]:
+        found: list[model_pb2.Model] = []
+        token = ""
+        while True:
+            request = pb.ListModelsRequest(page_size=MAX_PAGE_SIZE, page_token=token)
+            page = await self._stub.ListModels(request, timeout=TIMEOUT_SECONDS)
+            found += page.models
+            if not (token := page.next_page_token):
+                return found
