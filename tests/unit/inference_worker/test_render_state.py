@@ -41,7 +41,7 @@ def are_equal(found: RenderState, expected: RenderState) -> bool:
     )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(
     shapes=st.dictionaries(st.text(max_size=8), st.lists(st.integers(0, 4), max_size=4), max_size=4),
     dtype=st.sampled_from(DTYPES),
@@ -142,7 +142,7 @@ def test_what_is_no_checkpoint_is_refused(blob):
         unpack(blob, FINGERPRINT, INPUTS)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_checkpoint_is_refused(share):
     blob = a_checkpoint()
@@ -150,7 +150,7 @@ def test_a_truncated_checkpoint_is_refused(share):
         unpack(blob[: int(share * len(blob))], FINGERPRINT, INPUTS)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(blob=st.binary(max_size=300))
 def test_random_bytes_are_refused(blob):
     with pytest.raises(CheckpointRefused, match="damaged"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.inference_worker.adapters.engines.libraries import diffusers
@@ -90,7 +90,7 @@ def requests(draw):
     return request
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None)
+@settings(max_examples=40)
 @given(request=requests())
 def test_it_denoises_as_the_pipeline_does(pipeline, engine, listener, request):
     assert_same(latents_of(engine, request, listener), made_by_pipeline(pipeline, request))

@@ -55,7 +55,7 @@ def by_frame(parts, values):
     return [value for part, value in zip(parts, values, strict=True) for _ in part]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(window=windows())
 def test_each_frame_takes_the_steps_that_the_pipeline_gives_it(pipeline, window):
     steps, frames = window["steps"], window["latent_frames"]
@@ -67,7 +67,7 @@ def test_each_frame_takes_the_steps_that_the_pipeline_gives_it(pipeline, window)
     assert [[frame in each.moved for frame in range(frames)] for each in found.iterations] == moved.tolist()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(window=windows())
 def test_what_a_frame_sees_is_computed_or_kept_and_nothing_else_is_computed(window):
     found = schedule(**window)
@@ -85,7 +85,7 @@ def test_what_a_frame_sees_is_computed_or_kept_and_nothing_else_is_computed(wind
             assert kept == 0
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(window=windows())
 def test_frames_are_final_once_they_took_their_last_step(window):
     found = schedule(**window)

@@ -51,7 +51,7 @@ guidances = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(
     width=st.sampled_from([64, 128]),
     height=st.sampled_from([64, 128]),

@@ -56,7 +56,7 @@ def decoders(vaes):
     return {kind: WanDecoder(vae) for kind, vae in vaes.items()}
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, database=None)
+@settings(max_examples=15)
 @given(
     kind=st.sampled_from(["real", "patches"]),
     latent_frames=st.integers(1, 5),

@@ -91,7 +91,7 @@ def as_the_pipeline_has_them(pipeline, inputs, output_type):
     return pipeline(**arguments, generator=generator, output_type=output_type).frames
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(
     width=st.sampled_from([64, 80, 112]),
     height=st.sampled_from([64, 96]),
