@@ -22,9 +22,7 @@ def dice(at: Ground, luck: Random) -> float:
     renders = {at.submit(bodies[index]): expected[index] for index in order}
     time.sleep(luck.uniform(0.0, 3.0))
     killed_at = time.time()
-    for victim in luck.choice(
-        (["worker"], ["worker"], ["scheduler"], ["worker", "scheduler"], ["scheduler", "worker"])
-    ):
+    for victim in luck.choice(VICTIMS):
         processes = at.processes("services.scheduler")
         if victim == "worker":
             pids = at.platform.worker_pids()
