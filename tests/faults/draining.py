@@ -2,10 +2,12 @@
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
-from tests.faults.ground import Ground, expect
+from tests.faults.ground import Ground, expect, thaw
 from tests.faults.reading import moment
+from tests.faults.settings import LEASE_SECONDS
 
 
 def worker(at: Ground, luck: Random) -> float:
@@ -49,7 +51,7 @@ def whole_stack(at: Ground, luck: Random) -> float:
     """
     render_ids, waiting, expected = _renders(at, luck)
     told_at = time.time()
-    at.platform.stop(signal.SIGTERM)
+    _stop_in_the_middle_of(at, render_ids)
     stopped = {render_id: at.ledger.body(render_id) or {} for render_id in (*render_ids, *waiting)}
     held = {name: body["status"] for name, body in stopped.items() if body["status"] in ("running", "canceling")}
     expect(not held, f"nobody works any more, and yet there are {held}")
@@ -57,6 +59,22 @@ def whole_stack(at: Ground, luck: Random) -> float:
     recovered = time.time() - told_at
     _finished_after_release(at, render_ids, waiting, expected)
     return recovered
+
+
+def _stop_in_the_middle_of(at: Ground, render_ids: list[str]) -> None:
+    """SIGTERM to the whole platform, until it has ended.
+
+    The edge ends first, and renders as small as these would be over by then: they stand still meanwhile.
+    """
+    workers = [at.worker_of(render_id) for render_id in render_ids]
+    with ThreadPoolExecutor(1) as stopping:
+        for worker in workers:
+            at.freeze(worker)
+        stopped = stopping.submit(at.platform.stop, signal.SIGTERM)
+        at.until(lambda: not at.processes("envoy.yaml"), what="the end of the edge", seconds=LEASE_SECONDS - 1.0)
+        for worker in workers:
+            thaw(worker)
+        stopped.result()
 
 
 def _renders(at: Ground, luck: Random) -> tuple[list[str], list[str], list[str]]:
