@@ -192,7 +192,3 @@ class ObjectStore(Protocol):
     async def get(self, key: str) -> bytes:
         """Read an object. Raises StorageFailed when it cannot be read or is not there."""
         ...
-
-    async def delete(self, key: str) -> None:
-        """Remove an object; nothing happens when it is not there. Raises StorageFailed."""
-        ...

@@ -32,6 +32,7 @@ from services.scheduler.adapters.grpc_workers import GrpcWorkers
 from services.scheduler.adapters.http_courier import HttpCourier
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.local_placer import LocalPlacer
+from services.scheduler.adapters.obstore_checkpoints import ObstoreCheckpoints
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
@@ -46,6 +47,7 @@ from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Day, Shares
 from services.scheduler.ports import (
     Catalog,
+    Checkpoints,
     Clock,
     Estimates,
     InputChecker,
@@ -98,6 +100,7 @@ async def assembled(
     catalog: Catalog,
     estimates: Estimates,
     videos: Videos,
+    checkpoints: Checkpoints,
     checker: InputChecker,
     clock: Clock,
     policy: Policy,
@@ -141,6 +144,7 @@ async def assembled(
             render,
             renders=renders,
             store=store,
+            checkpoints=checkpoints,
             runtimes=runtimes,
             workers=workers,
             clock=clock,
@@ -229,6 +233,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     clock = SystemClock()
     caller = service_caller("scheduler")
     fleet = await read_fleet(settings.fleet, settings.config_dir)
+    objects = from_url(settings.objects_url, mkdir=True)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             sqlite_database(settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
@@ -262,7 +267,8 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 workers=await stack.enter_async_context(GrpcWorkers(caller)),
                 catalog=catalog,
                 estimates=GrpcEstimates(billing_channel, clock),
-                videos=ObstoreVideos(from_url(settings.objects_url, mkdir=True)),
+                videos=ObstoreVideos(objects),
+                checkpoints=ObstoreCheckpoints(objects),
                 checker=JsonSchemaChecker(),
                 clock=clock,
                 policy=settings.policy,

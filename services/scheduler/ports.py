@@ -297,6 +297,14 @@ class Videos(Protocol):
         ...
 
 
+class Checkpoints(Protocol):
+    """Checkpoints, as workers store them."""
+
+    async def remove(self, key: str) -> None:
+        """Remove one that nobody needs. One that cannot be removed stays: it is only in the way."""
+        ...
+
+
 class Clock(Protocol):
     """Time."""
 

@@ -115,6 +115,8 @@ def check(ledger: Ledger, objects: Path, render_ids: Collection[str], *, wall_cl
         records.append(record)
         if record.body["status"] not in FINAL:
             found.lost.append(f"{render_id} is {record.body['status']} for ever")
+        if (kept := record.body["checkpoint_key"]) and not (objects / kept).is_file():
+            found.lost.append(f"{render_id} would go on from {kept}, which is gone")
         found.gaps += _gaps(record)
         found.duplicated += _outputs(record, objects)
         found.others += [*_illegal_moves(record), *_too_many_losses(record), *_late_starts(record)]

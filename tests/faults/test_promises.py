@@ -60,6 +60,7 @@ def body() -> dict[str, Any]:
         "losses": 1,
         "expires_at": None,
         "deadline": at(50),
+        "checkpoint_key": "",
         "attempts": [an_attempt(1, "lost", 1, 5), an_attempt(2, "succeeded", 6, 9)],
         "output": {"key": f"renders/{RENDER}/2/video.mp4", "sha256": hashlib.sha256(VIDEO).hexdigest()},
     }
@@ -102,6 +103,16 @@ def test_a_render_that_is_not_there_is_lost(checked: Checked):
 def test_a_render_that_never_ends_is_lost(checked: Checked):
     waiting = body() | {"status": "queued", "last_seq": 4, "output": None}
     assert checked((waiting, events()[:4])).lost
+
+
+def test_a_render_whose_checkpoint_is_gone_has_lost_work(checked: Checked):
+    failed = body() | {
+        "status": "failed",
+        "output": None,
+        "checkpoint_key": f"renders/{RENDER}/2/checkpoint.safetensors",
+    }
+    log = [*events()[:-1], events()[-1] | {"status": "failed"}]
+    assert len(checked((failed, log)).lost) == 1
 
 
 def _without(seq: int) -> list[dict[str, Any]]:

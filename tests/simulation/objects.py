@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from random import Random
 
 from services.inference_worker.domain.errors import StorageFailed
@@ -35,10 +36,11 @@ class Objects:
             raise StorageFailed
         return self.stored[key]
 
-    async def delete(self, key: str) -> None:
-        """Remove an object. Raises StorageFailed."""
-        await self._travel(key)
-        self.stored.pop(key, None)
+    async def remove(self, key: str) -> None:
+        """Remove an object, unless it fails."""
+        with suppress(StorageFailed):
+            await self._travel(key)
+            self.stored.pop(key, None)
 
     async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
         """The bytes under a key, for who shows videos."""

@@ -33,10 +33,16 @@ _EPOCH_OF_KEY = re.compile(r"^renders/[^/]+/(\d+)/")
 
 
 def acknowledged_is_never_lost(world: "World", commit: Commit | None) -> None:
-    """1. An acknowledged render is never lost: it is stored before anybody hears of it, and it comes to an end."""
+    """1. An acknowledged render is never lost: it is stored before anybody hears of it, and it comes to an end.
+
+    Nor is the work that was kept of it: the checkpoint it would go on from is there.
+    """
+    evidence, by_key = world.evidence, {}
+    for row in evidence.rows.values() if commit is None else [commit.row]:
+        if row["checkpoint_key"] and row["checkpoint_key"] not in world.objects.stored:
+            raise Broken("1", f"{row['id']}, {row['status']}, would go on from {row['checkpoint_key']}, which is gone")
     if commit is not None:
         return
-    evidence, by_key = world.evidence, {}
     for told in evidence.acknowledged:
         log = evidence.logs.get(told.render_id)
         if not log or log[0].at > told.at:

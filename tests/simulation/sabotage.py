@@ -7,6 +7,7 @@ from typing import Any
 
 from services.chassis.storage import StoreUnavailable
 from services.inference_worker.usecases.attempt import Attempt as WorkerAttempt
+from services.inference_worker.usecases.studio import Studio
 from services.scheduler.adapters import sql_store
 from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.domain.render import Render, RenderStatus, snapshot
@@ -68,6 +69,22 @@ def _show_frames_twice(patch: Patch) -> None:
 
 def _leave_the_epoch_out_of_keys(patch: Patch) -> None:
     patch(Render, "folder", property(lambda self: f"renders/{self.id}/1"))
+
+
+def _remove_checkpoints_before_the_end_is_told(patch: Patch) -> None:
+    make_video = Studio.make_video
+
+    async def hasty(self: Studio, attempt: WorkerAttempt, engine: Any) -> Any:
+        output = await make_video(self, attempt, engine)
+        objects: Any = self._objects
+        await objects.remove(attempt.keeper.kept.checkpoint_key)
+        return output
+
+    patch(Studio, "make_video", hasty)
+
+
+def _remove_checkpoints_of_others(patch: Patch) -> None:
+    patch(Render, "spends", lambda _self, _key: True)
 
 
 def _move_as_it_comes(patch: Patch) -> None:
@@ -158,6 +175,8 @@ def _trip_over_a_canceled_render(patch: Patch) -> None:
 SABOTAGES = (
     Sabotage("acknowledge before it is stored", "1", _acknowledge_before_it_is_stored, ("fill the disk",)),
     Sabotage("forget what was running", "1", _forget_what_was_running),
+    Sabotage("remove checkpoints before the end is told", "1", _remove_checkpoints_before_the_end_is_told),
+    Sabotage("remove checkpoints of others", "1", _remove_checkpoints_of_others),
     Sabotage("show frames twice", "2", _show_frames_twice, ("spoil the devices",)),
     Sabotage("leave the epoch out of keys", "2 8", _leave_the_epoch_out_of_keys),
     Sabotage("move as it comes", "3", _move_as_it_comes),

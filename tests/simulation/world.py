@@ -178,6 +178,7 @@ class World:
             catalog=self.surroundings,
             estimates=self.surroundings,
             videos=self.objects,
+            checkpoints=self.objects,
             checker=self.surroundings,
             clock=clock,
             policy=self.scenario.policy,

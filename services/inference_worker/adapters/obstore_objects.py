@@ -30,13 +30,3 @@ class ObstoreObjects:
         except Exception as error:
             log.error("the object store could not read an object", error=type(error).__qualname__)
             raise StorageFailed from error
-
-    async def delete(self, key: str) -> None:
-        """Remove an object; nothing happens when it is not there. Raises StorageFailed."""
-        try:
-            await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
-            pass
-        except Exception as error:
-            log.error("the object store could not remove an object", error=type(error).__qualname__)
-            raise StorageFailed from error

@@ -1,13 +1,11 @@
 """What an attempt puts into the object store: in passing what its video can do without, insistently what it cannot."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from services.chassis.clock import Clock
-from services.chassis.errors import ForgeError
 from services.inference_worker.domain.attempt import Kept
 from services.inference_worker.domain.errors import StorageFailed
 from services.inference_worker.ports import ObjectStore
@@ -78,14 +76,6 @@ class Keeper:
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
         finally:
             self.is_insisting = False
-
-    async def forget_checkpoint(self) -> None:
-        """Nobody will go on from this attempt: remove what was kept for that."""
-        await self.settle()
-        if self.kept.checkpoint_key:
-            with suppress(ForgeError):  # it is only in the way
-                await self._objects.delete(self.kept.checkpoint_key)
-            self.kept = replace(self.kept, checkpoint_key="")
 
     async def _store_what_waits(self) -> None:
         while self._waiting:

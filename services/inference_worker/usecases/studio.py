@@ -45,7 +45,6 @@ class Studio:
         attempt.check()
         attempt.report(Moment(Phase.STORING, 0.0))
         await attempt.stop.unless_given(attempt.keeper.insist(assignment.output_key, video))
-        await attempt.keeper.forget_checkpoint()
         attempt.leave_last_phase(self._pace)
         return Output(
             key=assignment.output_key,

@@ -152,7 +152,7 @@ class Render:
     @property
     def folder(self) -> str:
         """Where the present attempt puts what it makes."""
-        return f"renders/{self.id}/{self.epoch}"
+        return self._folder(self.epoch)
 
     @property
     def is_final(self) -> bool:
@@ -183,6 +183,15 @@ class Render:
     def usd(self) -> float:
         """What its device time costs so far, as far as prices are known."""
         return sum(record.usd or 0.0 for record in self.attempts)
+
+    def spends(self, checkpoint_key: str) -> bool:
+        """Whether nobody goes on from a checkpoint any more.
+
+        Another has taken its place, or nothing is left to do; it is this render's own, not that of one it was branched
+        from or tried again for; and its attempt did not pause, so that no branch begins with it.
+        """
+        own = [self._folder(record.epoch) for record in self.attempts if record.outcome is not Outcome.PAUSED]
+        return checkpoint_key != self.checkpoint_key and checkpoint_key.startswith(tuple(f"{name}/" for name in own))
 
     def moved(self, to: RenderStatus, **changes: Any) -> "Render":
         """The render after a move. Raises IllegalMove where the table has none."""
@@ -279,6 +288,9 @@ class Render:
             error: Failure | None = changes.get("error")
             left = self._left(Outcome(to.value), now, error.message if error else "")
         return left.moved(to, ended_at=now, timing=timing, lease_until=None, runtime_id=None, explanation="", **changes)
+
+    def _folder(self, epoch: int) -> str:
+        return f"renders/{self.id}/{epoch}"
 
     def _left(self, outcome: Outcome, now: datetime, message: str) -> "Render":
         *earlier, last = self.attempts

@@ -17,7 +17,7 @@ from services.scheduler.domain.facts import Failure, Phase
 from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
-from services.scheduler.ports import Assignment, AttemptMoment, Change, Clock, RenderStore, Workers
+from services.scheduler.ports import Assignment, AttemptMoment, Change, Checkpoints, Clock, RenderStore, Workers
 from services.scheduler.usecases.hold import STORE_RETRY_SECONDS, Hold, Superseded
 from services.scheduler.usecases.moments import progressed, succeeded
 from services.scheduler.usecases.renders import Renders
@@ -44,6 +44,7 @@ class Attempt:
         *,
         renders: Renders,
         store: RenderStore,
+        checkpoints: Checkpoints,
         runtimes: Runtimes,
         workers: Workers,
         clock: Clock,
@@ -55,6 +56,7 @@ class Attempt:
         self._hold = Hold(render, renders=renders, store=store, clock=clock, policy=policy)
         self._runtime_id = render.runtime_id
         self._store = store
+        self._checkpoints = checkpoints
         self._runtimes = runtimes
         self._workers = workers
         self._clock = clock
@@ -63,6 +65,7 @@ class Attempt:
         self._canceled = asyncio.Event()
         self._canceled_at: float | None = None
         self._is_draining = False
+        self._known_checkpoints: set[str] = set()
 
     def cancel(self) -> None:
         """Ask for the end; the store has the render as canceling already."""
@@ -93,6 +96,7 @@ class Attempt:
         with tracer.start_as_current_span("attempt", context=context, attributes=attributes):
             try:
                 await self._run()
+                await self._remove_spent_checkpoints()
             except Superseded:
                 log.info("attempt superseded", render_id=self.render.id, epoch=self.render.epoch)
                 await self._stop_worker()
@@ -242,6 +246,7 @@ class Attempt:
     async def _note(self, moment: AttemptMoment) -> bool:
         """Write what the worker said; True when it was its last word."""
         now = self._clock.now()
+        self._known_checkpoints |= {self.render.checkpoint_key, moment.checkpoint_key}
         if (made := moment.result) is not None:
             changes = succeeded(self.render, moment, made, now)
             await self._end(RenderStatus.SUCCEEDED, "the video is ready", **changes)
@@ -298,6 +303,11 @@ class Attempt:
             return told.released(now, message) if render.status in ACTIVE else None
 
         await self._write(change, message)
+
+    async def _remove_spent_checkpoints(self) -> None:
+        """Now that it is on record who goes on from where."""
+        for key in sorted(filter(self.render.spends, self._known_checkpoints)):
+            await self._checkpoints.remove(key)
 
     async def _stop_worker(self) -> None:
         """Nobody waits for what the worker makes any more."""

@@ -94,6 +94,16 @@ class FixedVideos:
         yield b"eo"
 
 
+class NotedRemovals:
+    """Checkpoints of which only is known that they were removed."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    async def remove(self, key: str) -> None:
+        self.keys.append(key)
+
+
 def slots(*targets: Target) -> Fleet:
     """A fleet of one slot for each."""
     return Fleet("test", tuple(Slot(f"slot-{n}", target, "cpu") for n, target in enumerate(targets)))
@@ -122,6 +132,7 @@ def parts_of(
         "catalog": FixedCatalog(),
         "estimates": FixedEstimates(),
         "videos": FixedVideos(),
+        "checkpoints": NotedRemovals(),
         "checker": JsonSchemaChecker(),
         "clock": clock,
         "policy": policy or Policy(),

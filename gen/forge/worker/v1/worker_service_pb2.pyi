@@ -219,7 +219,9 @@ class AttemptEvent(_message.Message):
     preview_key: _builtins.str
     """Key of the newest preview; empty before the first."""
     checkpoint_key: _builtins.str
-    """Key of the newest checkpoint; empty before the first."""
+    """Key of the newest checkpoint; empty before the first. Each takes the place of the one before. The worker leaves it
+    there, however the attempt ends: only who has the end on record knows that nobody goes on from it.
+    """
     @_builtins.property
     def output(self) -> Global___AttemptOutput:
         """The video was written."""
