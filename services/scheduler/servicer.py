@@ -5,7 +5,7 @@ from contextlib import aclosing
 from forge.scheduler.v1 import render_service_pb2_grpc, runtime_service_pb2_grpc
 
 from services.chassis.identity import caller
-from services.scheduler import convert
+from services.scheduler.convert import renders, runtimes
 from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.scheduler import Scheduler
 
@@ -19,25 +19,25 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
     async def Infer(self, request, context):
         render = await self._scheduler.infer(
             caller().account,
-            convert.body(request.input),
+            renders.body(request.input),
             path_slug=request.slug,
-            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+            idempotency_key=renders.idempotency_key(context.invocation_metadata()),
             wait_seconds=request.wait_seconds if request.HasField("wait_seconds") else None,
             cancel_on_disconnect=request.cancel_on_disconnect,
         )
-        return convert.render_to_proto(render)
+        return renders.render_to_proto(render)
 
     async def CreateRender(self, request, context):
         render = await self._scheduler.create(
             caller().account,
-            convert.body(request.input),
+            renders.body(request.input),
             path_slug=None,
-            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+            idempotency_key=renders.idempotency_key(context.invocation_metadata()),
         )
-        return convert.render_to_proto(render)
+        return renders.render_to_proto(render)
 
     async def GetRender(self, request, context):
-        return convert.render_to_proto(await self._scheduler.get(caller().account, request.render_id))
+        return renders.render_to_proto(await self._scheduler.get(caller().account, request.render_id))
 
     async def ListRenders(self, request, context):
         page = await self._scheduler.page(
@@ -47,46 +47,46 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        return convert.page_to_proto(page)
+        return renders.page_to_proto(page)
 
     async def CancelRender(self, request, context):
-        return convert.render_to_proto(await self._scheduler.cancel(caller().account, request.render_id))
+        return renders.render_to_proto(await self._scheduler.cancel(caller().account, request.render_id))
 
     async def RetryRender(self, request, context):
-        return convert.render_to_proto(await self._scheduler.retry(caller().account, request.render_id))
+        return renders.render_to_proto(await self._scheduler.retry(caller().account, request.render_id))
 
     async def ContinueRender(self, request, context):
         render = await self._scheduler.resume(
             caller().account, request.render_id, pause_after_step=request.pause_after_step
         )
-        return convert.render_to_proto(render)
+        return renders.render_to_proto(render)
 
     async def BranchRender(self, request, context):
         render = await self._scheduler.branch(
             caller().account,
             request.render_id,
-            convert.body(request.input),
-            idempotency_key=convert.idempotency_key(context.invocation_metadata()),
+            renders.body(request.input),
+            idempotency_key=renders.idempotency_key(context.invocation_metadata()),
         )
-        return convert.render_to_proto(render)
+        return renders.render_to_proto(render)
 
     async def WatchRender(self, request, context):
         events = await self._scheduler.watch(caller().account, request.render_id, after_seq=request.after_seq)
         await context.send_initial_metadata(())  # HTTP clients see the answer begin although nothing may happen yet
         async with aclosing(events):
             async for event in events:
-                yield convert.event_to_proto(request.render_id, event)
+                yield renders.event_to_proto(request.render_id, event)
 
     async def GetVideo(self, request, context):
         video = await self._scheduler.video(caller().account, request.render_id)
-        await context.send_initial_metadata(convert.video_headers(video.sha256))
+        await context.send_initial_metadata(renders.video_headers(video.sha256))
         async with aclosing(video.bytes) as parts:
             async for part in parts:
-                yield convert.body_to_proto(video.media_type, part)
+                yield renders.body_to_proto(video.media_type, part)
 
     async def GetPreview(self, request, context):
         picture = await self._scheduler.preview(caller().account, request.render_id, request.number)
-        return convert.body_to_proto(convert.PREVIEW_MEDIA_TYPE, picture)
+        return renders.body_to_proto(renders.PREVIEW_MEDIA_TYPE, picture)
 
 
 class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):
@@ -96,27 +96,27 @@ class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):
         self._fleet = fleet
 
     async def GetFamilyStatus(self, request, context):
-        return convert.family_to_proto(*await self._fleet.family(request.slug, request.version))
+        return runtimes.family_to_proto(*await self._fleet.family(request.slug, request.version))
 
     async def WatchFamily(self, request, context):
         views = await self._fleet.watch(request.slug, request.version)
         async with aclosing(views):
             async for view in views:
-                yield convert.family_to_proto(*view)
+                yield runtimes.family_to_proto(*view)
 
     async def StartRuntime(self, request, context):
         started = await self._fleet.start(
             request.slug,
             request.version,
-            convert.pin(request.gpu_type, request.region),
+            runtimes.pin(request.gpu_type, request.region),
             keep_warm=request.run_until_stopped,
             idle_release_seconds=request.idle_release_seconds if request.HasField("idle_release_seconds") else None,
         )
-        return convert.started_to_proto(*started)
+        return runtimes.started_to_proto(*started)
 
     async def StopRuntime(self, request, context):
-        stopped = await self._fleet.stop(request.slug, request.version, convert.pin(request.gpu_type, request.region))
-        return convert.stopped_to_proto(*stopped)
+        stopped = await self._fleet.stop(request.slug, request.version, runtimes.pin(request.gpu_type, request.region))
+        return runtimes.stopped_to_proto(*stopped)
 
     async def GetCapacity(self, request, context):
-        return convert.capacity_to_proto(await self._fleet.capacity())
+        return runtimes.capacity_to_proto(await self._fleet.capacity())

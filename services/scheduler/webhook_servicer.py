@@ -3,7 +3,7 @@
 from forge.scheduler.v1 import webhook_service_pb2, webhook_service_pb2_grpc
 
 from services.chassis.identity import caller
-from services.scheduler import webhook_convert as convert
+from services.scheduler.convert import webhooks as convert
 from services.scheduler.usecases.webhooks import Webhooks
 
 

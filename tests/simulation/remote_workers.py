@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from forge.worker.v1 import worker_service_pb2 as pb
 
 from services.chassis.errors import ForgeError, Kind
-from services.scheduler import convert
+from services.scheduler.convert import workers as convert
 from services.scheduler.domain.errors import WorkerLost, WorkerOccupied
 from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Version, WorkerState
 from tests.simulation.machines import Machines, Worker

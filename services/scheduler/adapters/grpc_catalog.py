@@ -10,7 +10,7 @@ from grpc import aio
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind, ServiceUnavailable
 from services.chassis.status import errors_of
-from services.scheduler import convert
+from services.scheduler.convert.catalog import version_from_proto
 from services.scheduler.ports import Version
 
 FRESH_SECONDS = 30.0
@@ -55,7 +55,7 @@ class GrpcCatalog:
             models = await self._models()
         for version in (version for model in models if model.slug == slug for version in model.versions):
             if version.version == schema.model_version:
-                return convert.version_from_proto(slug, version, schema, models)
+                return version_from_proto(slug, version, schema, models)
         raise VersionNotFound(f"model '{slug}' has no version '{schema.model_version}'")
 
     async def _models(self) -> Sequence[model_pb2.Model]:

@@ -12,7 +12,7 @@ from services.chassis.clients import channel_to
 from services.chassis.errors import ForgeError
 from services.chassis.identity import Caller
 from services.chassis.status import to_error
-from services.scheduler import convert
+from services.scheduler.convert import workers as convert
 from services.scheduler.domain.errors import WorkerLost, WorkerOccupied
 from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Version, WorkerState
 

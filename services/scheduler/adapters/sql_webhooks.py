@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.chassis.storage import Database
+from services.scheduler.convert.webhooks import message_body
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.domain.webhook import TOLD_STATUSES, Delivery, DeliveryState, Webhook
-from services.scheduler.webhook_convert import message_body
 from services.scheduler.webhook_ports import DeliveryPage, Parcel, Step
 
 _webhooks = sa.Table(

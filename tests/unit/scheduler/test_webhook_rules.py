@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from services.scheduler.convert.webhooks import message_body
 from services.scheduler.domain.facts import Failure, Progress
 from services.scheduler.domain.render import RenderStatus, snapshot
 from services.scheduler.domain.webhook import (
@@ -31,7 +32,6 @@ from services.scheduler.domain.webhook import (
     signed_headers,
     violations_of,
 )
-from services.scheduler.webhook_convert import message_body
 from tests.unit.scheduler.webhooks_bench import BROKEN, NOON, OK, URL, some_render
 
 SECRET = new_secret(bytes(range(32)))

@@ -1,13 +1,13 @@
-"""Between webhooks in the scheduler's words and the contract's messages."""
+"""Webhooks and what they are told."""
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
 
 from forge.scheduler.v1 import webhook_pb2, webhook_service_pb2
-from google.protobuf import json_format, timestamp_pb2
+from google.protobuf import json_format
 
-from services.scheduler import convert
+from services.scheduler.convert.renders import event_to_proto
+from services.scheduler.convert.values import timestamp
 from services.scheduler.domain.render import RenderEvent
 from services.scheduler.domain.webhook import Delivery, Webhook
 from services.scheduler.usecases.webhooks import CreatedWebhook
@@ -17,7 +17,7 @@ from services.scheduler.webhook_ports import DeliveryPage
 def message_body(render_id: str, slug: str, event: RenderEvent) -> bytes:
     """What a webhook is told of an event: JSON in the words of the REST contract."""
     told = json_format.MessageToDict(
-        convert.event_to_proto(render_id, event),
+        event_to_proto(render_id, event),
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,  # as the edge does
     )
@@ -36,7 +36,7 @@ def webhook_to_proto(webhook: Webhook) -> webhook_pb2.Webhook:
         url=webhook.url,
         statuses=webhook.statuses,
         model=webhook.model,
-        created_at=_timestamp(webhook.created_at),
+        created_at=timestamp(webhook.created_at),
     )
 
 
@@ -61,8 +61,8 @@ def delivery_to_proto(delivery: Delivery) -> webhook_pb2.Delivery:
         state=delivery.state,
         tries=delivery.tries,
         last_answer=delivery.last_answer,
-        created_at=_timestamp(delivery.created_at),
-        next_try_at=_timestamp(delivery.next_try_at),
+        created_at=timestamp(delivery.created_at),
+        next_try_at=timestamp(delivery.next_try_at),
     )
 
 
@@ -72,11 +72,3 @@ def page_to_proto(page: DeliveryPage) -> webhook_service_pb2.ListDeliveriesRespo
         deliveries=[delivery_to_proto(delivery) for delivery in page.deliveries],
         next_page_token=page.next_before or "",
     )
-
-
-def _timestamp(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
-    if moment is None:
-        return None
-    timestamp = timestamp_pb2.Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp

@@ -1,0 +1,1 @@
+"""Between the scheduler's words and the contract's messages."""
