@@ -18,6 +18,7 @@ from services.scheduler.domain.render import Render
 from tests.simulation.virtual_time import VirtualLoop
 from tests.unit.scheduler.clockwork_bench import ClockworkTown
 from tests.unit.scheduler.house_bench import House, HouseMaker, parts_of
+from tests.unit.scheduler.watching_bench import Stage, a_stage
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -61,3 +62,11 @@ def a_render() -> Callable[..., Render]:
         return replace(Render(id="rnd_1", account="ann", slug="alpha", model_version="v1", created_at=NOON), **changes)
 
     return build
+
+
+@pytest.fixture
+async def stage(open_clockwork: HouseMaker, a_render: Callable[..., Render]) -> Stage:
+    """A queued render in the real store, on virtual time, to be watched."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return await a_stage(loop, a_render())

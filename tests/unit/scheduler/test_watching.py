@@ -4,117 +4,17 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from random import Random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from services.scheduler.adapters.bell import KEPT_EVENTS, LocalBell
-from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.adapters.bell import KEPT_EVENTS
 from services.scheduler.domain.errors import RenderNotFound
-from services.scheduler.domain.facts import Phase, Progress
-from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
-from services.scheduler.ports import Written
+from services.scheduler.domain.facts import Phase
+from services.scheduler.domain.render import RenderStatus
 from services.scheduler.usecases.turns import AT_ONCE
-from services.scheduler.usecases.watching import BATCH, Watching
-from tests.simulation.database import Disk, SimulatedDatabase
-from tests.simulation.record import Record
-from tests.simulation.virtual_time import SimulatedClock, VirtualLoop
-
-
-class CountingStore(SqlRenderStore):
-    """The real store, and how often it was asked for what."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.asked = Counter()
-
-    async def events(self, render_id, after_seq, limit):
-        self.asked["events"] += 1
-        return await super().events(render_id, after_seq, limit)
-
-    async def get(self, account, render_id):
-        self.asked["get"] += 1
-        return await super().get(account, render_id)
-
-
-@dataclass
-class Stage:
-    """A render that a test moves, and what watches it."""
-
-    store: CountingStore
-    bell: LocalBell
-    clock: SimulatedClock
-    render: Render
-    position: int = 1
-    log: list[RenderEvent] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.watching = Watching(store=self.store, bell=self.bell, clock=self.clock, stands=self.stands)
-
-    async def stands(self, render):
-        if render.status is not RenderStatus.QUEUED:
-            return render
-        return replace(render, progress=Progress(queue_position=self.position))
-
-    def follow(self, after_seq=0):
-        return self.watching.follow(self.render, after_seq)
-
-    async def collected(self, after_seq=0):
-        """What a watcher gets to the end, as (seq, is a keep-alive)."""
-        async with aclosing(self.follow(after_seq)) as events:
-            return [(event.seq, event.keep_alive) async for event in events]
-
-    def watcher(self, after_seq=0):
-        """A watcher who has begun, as a task."""
-        return asyncio.create_task(self.collected(after_seq))
-
-    async def store_change(self, change, message="changed"):
-        written = await self.store.advance(self.render.id, change, message)
-        assert isinstance(written, Written)
-        self.render = written.render
-        self.log.append(written.event)
-        return written.event
-
-    async def change(self, change):
-        """Store a change and tell of it."""
-        self.bell.ring(self.render.id, await self.store_change(change))
-
-    async def step(self, count=1):
-        for _ in range(count):
-            await self.change(lambda render: replace(render, worker_seq=render.worker_seq + 1))
-
-    async def end(self):
-        await self.change(self.ended)
-
-    def ended(self, render):
-        is_queued = render.status is RenderStatus.QUEUED
-        return render.ended(RenderStatus.EXPIRED if is_queued else RenderStatus.FAILED, self.clock.now())
-
-    async def fill(self, count):
-        """Store steps in silence."""
-        for _ in range(count):
-            await self.store_change(lambda render: replace(render, worker_seq=render.worker_seq + 1))
-
-    async def run(self):
-        await self.change(lambda render: replace(render, status=RenderStatus.RUNNING, phase=Phase.DENOISING))
-
-    async def settle(self):
-        await asyncio.sleep(0.2)
-
-
-@pytest.fixture
-async def stage(open_clockwork, a_render):
-    """A queued render in the real store, on virtual time."""
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    clock = SimulatedClock(loop, 1000.0)
-    store = CountingStore(SimulatedDatabase(Disk(Random(0), Record(loop.time))), clock)
-    accepted = await store.accept(a_render(), {}, "accepted", keys_since=clock.now() - timedelta(days=1))
-    assert isinstance(accepted, Written)
-    return Stage(store, LocalBell(), clock, accepted.render, log=[accepted.event])
+from services.scheduler.usecases.watching import BATCH
 
 
 def once_each(first, last):
@@ -396,44 +296,3 @@ async def test_a_render_that_is_gone_cannot_be_watched_on(stage):
     stage.store.get = lambda *_: asyncio.sleep(0)
     with pytest.raises(RenderNotFound):
         await anext(events)
-
-
-@pytest.mark.parametrize("status", [RenderStatus.EXPIRED, RenderStatus.PAUSED])
-async def test_waiting_ends_when_the_render_has_ended_or_is_paused(stage, status):
-    await stage.run()
-    waiting = asyncio.create_task(stage.watching.until_settled(stage.render, 600))
-    await stage.settle()
-    stage.store.asked.clear()
-    await stage.step(5)
-    assert not waiting.done()
-    assert stage.store.asked.total() == 0, "steps are no reason to look"
-    await stage.change(lambda render: replace(render, status=status))
-    async with asyncio.timeout(1):
-        assert (await waiting).status is status
-    assert stage.store.asked.total() == 1
-
-
-async def test_waiting_for_a_settled_render_answers_at_once(stage):
-    before = stage.render
-    await stage.end()
-    began = stage.clock.monotonic()
-    assert (await stage.watching.until_settled(before, 600)).status is RenderStatus.EXPIRED
-    assert stage.clock.monotonic() - began < 1
-
-
-@pytest.mark.parametrize("seconds", [0, 40])
-async def test_waiting_ends_after_the_given_seconds_with_the_render_as_it_is(stage, seconds):
-    await stage.run()
-    began = stage.clock.monotonic()
-    found = await stage.watching.until_settled(replace(stage.render, status=RenderStatus.QUEUED), seconds)
-    assert found.status is RenderStatus.RUNNING
-    assert stage.clock.monotonic() - began == pytest.approx(seconds, abs=0.5)
-
-
-async def test_an_end_nobody_told_of_is_found_while_waiting(stage):
-    await stage.run()
-    waiting = asyncio.create_task(stage.watching.until_settled(stage.render, 600))
-    await stage.settle()
-    await stage.store_change(stage.ended)
-    async with asyncio.timeout(16):
-        assert (await waiting).status is RenderStatus.FAILED
