@@ -49,8 +49,7 @@ def test_a_wrong_parameter_is_named_without_a_traceback(platform, tmp_path):
 
 
 def test_watch_and_cancel(platform, rest):
-    body = platform.small(SKYREELS, num_inference_steps=100, width=320, height=320)
-    render = rest.post("/v1/renders", json=body).json()
+    render = rest.post("/v1/renders", json=platform.example(SKYREELS)).json()  # longer than a command takes to begin
     platform.forge("cancel", render["id"])
     done = platform.forge("watch", render["id"], check=False)
     assert "canceled" in done.stdout + done.stderr

@@ -163,8 +163,7 @@ def test_a_body_that_is_too_large_is_refused(rest):
 
 
 def test_a_canceled_render_ends_without_a_video(platform, rest, followed):
-    body = platform.small(SKYREELS, num_inference_steps=100, width=320, height=320)
-    render = rest.post("/v1/renders", json=body).json()
+    render = rest.post("/v1/renders", json=platform.example(SKYREELS)).json()
     assert rest.post(f"/v1/renders/{render['id']}/cancel").status_code == 200
     last = followed(render["id"])[-1]
     assert last["status"] == "canceled"
