@@ -29,6 +29,12 @@ FAULTS = (
         quick=0,
     ),
     Fault("kill -9 Envoy while a client waits", services.client_cut_off("envoy.yaml"), WIDE, full=5),
+    Fault(
+        "kill -9 the scheduler in the middle of a webhook's message",
+        services.scheduler_in_the_middle_of_a_message,
+        WIDE,
+        full=5,
+    ),
     Fault("SIGTERM to a worker", draining.worker, WIDE, full=10),
     Fault("SIGTERM to the scheduler", draining.scheduler, WIDE, full=5, quick=0),
     Fault("SIGTERM to the whole platform", draining.whole_stack, WIDE, full=5),

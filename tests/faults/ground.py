@@ -139,6 +139,10 @@ class Ground:
         """One GET through the edge. Raises httpx.TransportError when it is cut off."""
         return self._rest.get(path)
 
+    def delete(self, path: str) -> httpx.Response:
+        """One DELETE through the edge. Raises httpx.TransportError when it is cut off."""
+        return self._rest.delete(path)
+
     def new_key(self) -> str:
         """An idempotency key nobody has used."""
         return f"fault-{time.time_ns()}-{next(self._keys)}"

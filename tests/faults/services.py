@@ -10,6 +10,7 @@ import httpx
 
 from tests.faults.ground import Ground, expect
 from tests.faults.reading import attempts_of
+from tests.receivers import receiving
 
 
 def scheduler_under_load(at: Ground, luck: Random) -> float:
@@ -98,6 +99,35 @@ def client_cut_off(module: str) -> Callable[[Ground, Random], float]:
         return recovered
 
     return trial
+
+
+def scheduler_in_the_middle_of_a_message(at: Ground, luck: Random) -> float:
+    """A webhook's message that was under way comes again under the same id, and all the others come.
+
+    Recovery is until it has come again.
+    """
+    with receiving() as receiver:
+        made = at.post("/v1/webhooks", {"url": receiver.url, "statuses": ["succeeded"]}).json()
+        at.afterwards(at.delete, f"/v1/webhooks/{made['webhook']['id']}")
+        receiver.answers.clear()
+        render_ids = [at.submit(at.body("small", seed=seed)) for seed in range(3)]
+        under_way = at.until(receiver.ids, what="a message")[0]
+        time.sleep(luck.uniform(0.0, 0.5))
+        killed_at = at.kill(*at.processes("services.scheduler"))
+        receiver.answers.set()
+        at.until(lambda: receiver.ids().count(under_way) > 1, what="the message coming again")
+        recovered = time.time() - killed_at
+        at.ended(*render_ids)
+        for render_id in render_ids:
+            at.until(lambda of=render_id: receiver.told(made["secret"], of), what=f"the message of {render_id}")
+        ids = set(receiver.ids())
+        expect(len(ids) == len(render_ids), f"{len(render_ids)} renders succeeded, {len(ids)} messages tell of it")
+        waiting = f"/v1/webhook-deliveries?webhook_id={made['webhook']['id']}"
+        at.until(
+            lambda: {delivery["state"] for delivery in at.get(waiting).json()["deliveries"]} == {"delivered"},
+            what="every delivery on record",
+        )
+    return recovered
 
 
 class Load:

@@ -34,7 +34,14 @@ class Setting:
     has_shifted_clocks: bool = False
 
 
-WIDE = Setting("wide", _COMMON | {"FORGE_MAX_QUEUED_PER_ACCOUNT": "20000"})
+WIDE = Setting(
+    "wide",
+    _COMMON
+    | {
+        "FORGE_MAX_QUEUED_PER_ACCOUNT": "20000",
+        "FORGE_WEBHOOKS_TO_PRIVATE_ADDRESSES": "true",  # to a receiver of the trial
+    },
+)
 """Room for whatever is asked for."""
 
 NARROW = Setting(

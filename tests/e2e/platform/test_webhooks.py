@@ -1,9 +1,6 @@
 """Being told of renders: a receiver on this machine, and the whole platform before it."""
 
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -11,50 +8,15 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from tests.platforms import SKYREELS, SVD
+from tests.receivers import Receiver, receiving
 
 ALL = ("queued", "running", "paused", "succeeded", "failed", "canceled", "expired")
 
 
-@dataclass
-class Receiver:
-    """A server that takes messages and answers with the status it is told."""
-
-    server: ThreadingHTTPServer
-    status: int = 204
-    messages: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/forge"
-
-    def told(self, secret: str, render_id: str) -> list[dict[str, Any]]:
-        """What it was told of a render, in order of arrival; every message is verified."""
-        verified = [Verifier(secret).verify(body, headers) for headers, body in list(self.messages)]
-        return [message for message in verified if message["data"]["render_id"] == render_id]
-
-    def ids(self) -> list[str]:
-        return [headers["webhook-id"] for headers, _ in self.messages]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            subject.messages.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(subject.status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 — the library's name
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        subject = Receiver(server)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with receiving() as subject:
         yield subject
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
