@@ -9,21 +9,19 @@ import httpx
 
 from bench.crowd import Crowd, never_reading
 
-SKYREELS = "skywork-skyreels-v2"
 
-
-def test_two_hundred_watchers_get_every_event_in_order_beside_fifty_who_never_read(platform, rest, eventually):
-    address = platform.url.removeprefix("http://")
-    render = rest.post("/v1/renders", json=platform.small(SKYREELS, num_inference_steps=30)).json()
-    eventually(lambda: rest.get(f"/v1/renders/{render['id']}").json()["progress"]["done_steps"], what="a first step")
-    with never_reading(address, platform.key, [render["events_url"]] * 50):
+def test_two_hundred_watchers_get_every_event_in_order_beside_fifty_who_never_read(
+    platform, rest, render_under_way, eventually
+):
+    address, path = platform.url.removeprefix("http://"), f"/v1/renders/{render_under_way}"
+    with never_reading(address, platform.key, [f"{path}/events"] * 50):
         with frozen(platform.worker_pids()):
             eventually(lambda: _active_requests(platform) >= 50, what="asking without reading")
-            crowd = Crowd(address, platform.key, [render["id"]] * 200, within_seconds=0.5)
+            crowd = Crowd(address, platform.key, [render_under_way] * 200, within_seconds=0.5)
             crowd.until_all_see()
             assert _active_requests(platform) >= 250
         watched, _ = crowd.results()
-    last = rest.get(f"/v1/renders/{render['id']}").json()["last_seq"]
+    last = rest.get(path).json()["last_seq"]
     assert [one.status for one in watched] == [200] * 200
     assert {tuple(event.seq for event in one.events) for one in watched} == {tuple(range(1, last + 1))}
 
