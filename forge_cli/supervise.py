@@ -53,6 +53,7 @@ class ProgramState:
 
 def supervisor_config(programs: Sequence[Program], *, run_dir: Path, logs_dir: Path, socket_path: Path) -> str:
     """The text of a supervisord configuration. CommandFailed for a path that supervisord's format cannot hold."""
+    pid_file = run_dir / "supervisord.pid"
     sections = [
         _section(
             "supervisord",
@@ -61,7 +62,7 @@ def supervisor_config(programs: Sequence[Program], *, run_dir: Path, logs_dir: P
             logfile=_text(logs_dir / "supervisord.log"),
             logfile_maxbytes=_LOG_BYTES,
             logfile_backups=1,
-            pidfile=_text(run_dir / "supervisord.pid"),
+            pidfile=_text(pid_file),
             childlogdir=_text(logs_dir),
             minfds=_open_files(),
         ),
@@ -71,7 +72,7 @@ def supervisor_config(programs: Sequence[Program], *, run_dir: Path, logs_dir: P
     sections += [
         _section(
             f"program:{program.name}",
-            command=_text(shlex.join([*_TETHER, *program.command])),
+            command=_text(shlex.join([*_TETHER, str(pid_file), *program.command])),
             autorestart="true",
             startsecs=1,
             startretries=_NEVER_GIVE_UP,
@@ -115,7 +116,17 @@ class Supervisor:
         )
         with self._complaints.open("wb") as complaints:
             self._process = subprocess.Popen(  # noqa: S603 — our own command line
-                [*_TETHER, sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(config)],
+                [
+                    *_TETHER,
+                    str(os.getpid()),
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "supervisor.supervisord",
+                    "-n",
+                    "-c",
+                    str(config),
+                ],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=complaints,
