@@ -114,19 +114,10 @@ class Supervisor:
             ),
             "utf-8",
         )
+        supervisord = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(config)]
         with self._complaints.open("wb") as complaints:
             self._process = subprocess.Popen(  # noqa: S603 — our own command line
-                [
-                    *_TETHER,
-                    str(os.getpid()),
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "supervisor.supervisord",
-                    "-n",
-                    "-c",
-                    str(config),
-                ],
+                [*_TETHER, str(os.getpid()), *supervisord],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=complaints,
