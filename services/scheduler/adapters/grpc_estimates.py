@@ -8,7 +8,7 @@ from grpc import aio
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.status import errors_of
-from services.scheduler.convert.estimates import estimate as estimate_of
+from services.scheduler.convert import estimates as convert
 from services.scheduler.ports import Estimate, EstimatesByTarget
 
 log = structlog.get_logger()
@@ -54,4 +54,4 @@ class GrpcEstimates:
             if error.kind is Kind.NOT_FOUND:  # no figures
                 return known
             raise
-        return known | {(t.gpu_type, t.region): estimate_of(t) for t in estimate.targets}
+        return known | {(t.gpu_type, t.region): convert.estimate(t) for t in estimate.targets}

@@ -28,7 +28,7 @@ def idempotency_key(metadata: Any) -> str | None:
 
 def render_to_proto(render: Render) -> render_pb2.Render:
     """A render as its owner sees it."""
-    message = render_pb2.Render(
+    return render_pb2.Render(
         id=render.id,
         slug=render.slug,
         model_version=render.model_version,
@@ -62,11 +62,12 @@ def render_to_proto(render: Render) -> render_pb2.Render:
         branch_of=render.branch_of,
         gpu_seconds=render.gpu_seconds,
         attempts=map(_attempt_to_proto, render.attempts),
+        created_at=timestamp(render.created_at),
+        started_at=timestamp(render.started_at),
+        ended_at=timestamp(render.ended_at),
+        expires_at=timestamp(render.expires_at),
+        deadline=timestamp(render.deadline),
     )
-    for name in ("created_at", "started_at", "ended_at", "expires_at", "deadline"):
-        if moment := getattr(render, name):
-            getattr(message, name).CopyFrom(timestamp(moment))
-    return message
 
 
 def page_to_proto(page: Page) -> render_service_pb2.ListRendersResponse:
@@ -141,7 +142,7 @@ def _attempt_to_proto(record: AttemptRecord) -> render_pb2.RenderAttempt:
         epoch=record.epoch,
         target=target_to_proto(record.target),
         started_at=timestamp(record.began_at),
-        ended_at=timestamp(record.ended_at) if record.ended_at else None,
+        ended_at=timestamp(record.ended_at),
         gpu_seconds=record.gpu_seconds,
         outcome=record.outcome,
         message=record.message,

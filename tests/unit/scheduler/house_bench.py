@@ -15,7 +15,7 @@ from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.domain.fleet import Fleet, Slot, Target
 from services.scheduler.domain.inputs import Rule
 from services.scheduler.domain.policy import Policy
-from services.scheduler.domain.render import Render, RenderEvent
+from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.ports import Clock, Estimate, Version
 
 SCHEMA: Mapping[str, Any] = {
@@ -92,6 +92,15 @@ class FixedVideos:
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         yield b"vid"
         yield b"eo"
+
+
+def at_step(step: int, attempt: int = 1) -> Callable[[Render], bool]:
+    """Holds once an attempt has done so many steps."""
+    return lambda now: now.attempt == attempt and now.progress.done_steps >= step
+
+
+def is_paused(render: Render) -> bool:
+    return render.status is RenderStatus.PAUSED
 
 
 class NotedRemovals:

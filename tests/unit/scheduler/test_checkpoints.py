@@ -10,8 +10,7 @@ from services.scheduler.adapters import obstore_checkpoints
 from services.scheduler.adapters.obstore_checkpoints import ObstoreCheckpoints
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.facts import Failure
-from services.scheduler.domain.render import RenderStatus
-from tests.unit.scheduler.house_bench import NotedRemovals
+from tests.unit.scheduler.house_bench import NotedRemovals, at_step, is_paused
 
 
 @pytest.fixture
@@ -25,14 +24,6 @@ def slow():
 
 def of_attempt(render, number):
     return f"renders/{render.id}/{number}/video.mp4.safetensors"
-
-
-def at_step(step, attempt=1):
-    return lambda now: now.attempt == attempt and now.progress.done_steps >= step
-
-
-def is_paused(render):
-    return render.status is RenderStatus.PAUSED
 
 
 async def test_a_checkpoint_is_there_until_the_video_is_published(open_clockwork, removed):

@@ -12,11 +12,7 @@ from services.scheduler.domain.facts import Failure, Outcome, Phase
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Lease, RenderStatus
 from services.scheduler.ports import WorkerState
-from tests.unit.scheduler.house_bench import H200, slots
-
-
-def at_step(step, attempt=1):
-    return lambda now: now.attempt == attempt and now.progress.done_steps >= step
+from tests.unit.scheduler.house_bench import H200, at_step, slots
 
 
 async def test_a_silent_worker_is_noticed_after_the_lease_and_not_before(open_clockwork):

@@ -10,11 +10,7 @@ from services.scheduler.domain.errors import IdempotencyConflict, RenderNotFound
 from services.scheduler.domain.facts import Outcome, Priority
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import RenderStatus
-from tests.unit.scheduler.house_bench import H200, slots
-
-
-def is_paused(render):
-    return render.status is RenderStatus.PAUSED
+from tests.unit.scheduler.house_bench import H200, is_paused, slots
 
 
 def workers(**changes):
