@@ -12,6 +12,8 @@ from services.chassis.errors import MissingScope, Unauthenticated
 ACCOUNT_HEADER = "x-forge-account"
 KEY_ID_HEADER = "x-forge-key-id"
 SCOPES_HEADER = "x-forge-scopes"
+SERVICE_SCOPE = "service"
+"""What only services of the platform may do; no API key holds it."""
 _SERVICE_KEY = "service:"
 
 # What each scope lets its holder do.
@@ -19,6 +21,7 @@ IMPLIED_SCOPES: Mapping[str, frozenset[str]] = {
     "read": frozenset({"read"}),
     "inference": frozenset({"inference", "read"}),
     "admin": frozenset({"admin", "inference", "read"}),
+    SERVICE_SCOPE: frozenset({SERVICE_SCOPE}),
 }
 
 
@@ -56,7 +59,7 @@ def caller() -> Caller:
 
 def service_caller(service: str) -> Caller:
     """The identity a service uses for calls of its own."""
-    return Caller(account="forge-internal", key_id=f"{_SERVICE_KEY}{service}", scopes=frozenset({"admin"}))
+    return Caller(account="forge-internal", key_id=f"{_SERVICE_KEY}{service}", scopes=frozenset({"admin", SERVICE_SCOPE}))
 
 
 def is_service(headers: Mapping[str, str]) -> bool:

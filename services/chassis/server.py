@@ -10,8 +10,9 @@ from typing import Any
 
 import grpc
 import structlog
+from forge.common.v1 import access_pb2
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from grpc import aio
@@ -96,14 +97,18 @@ def _worth_a_span(details: grpc.HandlerCallDetails) -> bool:
 
 @cache
 def public_services() -> tuple[str, ...]:
-    """Names of the services the edge offers: those of the contract that have HTTP routes, and health."""
+    """Names of the services the edge offers: those of the contract that API keys may call, and health."""
     names = [
         f"{file.package}.{service.name}"
         for file in _descriptor_set().file
         for service in file.service
-        if file.package.startswith("forge.") and file.package != "forge.worker.v1"
+        if file.package.startswith("forge.") and any(_is_for_keys(method) for method in service.method)
     ]
     return (*sorted(names), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+
+
+def _is_for_keys(method: MethodDescriptorProto) -> bool:
+    return method.options.Extensions[access_pb2.required_scope] not in ("", identity.SERVICE_SCOPE)
 
 
 @cache

@@ -11,8 +11,9 @@ from google.api import annotations_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 
+from services.accounts.domain import SCOPES
 from services.chassis.config import REPOSITORY
-from services.chassis.identity import IMPLIED_SCOPES, required_scope
+from services.chassis.identity import IMPLIED_SCOPES, SERVICE_SCOPE, required_scope
 from services.chassis.server import public_services
 
 PUBLIC = [name for name in public_services() if name.startswith("forge.")]
@@ -53,15 +54,36 @@ def test_every_public_rpc_has_a_rest_route_under_v1_of_its_own():
     assert len(routes) == len(set(routes))
 
 
-def test_the_worker_is_not_public():
-    assert not [name for name in PUBLIC if "worker" in name]
-    assert descriptor_pool.Default().FindServiceByName("forge.worker.v1.WorkerService")
+INTERNAL = (
+    "forge.worker.v1.WorkerService",
+    "forge.catalog.v1.LedgerService",
+    "forge.billing.v1.MeteringService",
+    "forge.scheduler.v1.IntakeService",
+)
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+def test_what_services_ask_each_other_is_not_public_in_any_part(name: str):
+    assert name not in PUBLIC
+    for method in descriptor_pool.Default().FindServiceByName(name).methods:
+        assert method.GetOptions().Extensions[access_pb2.required_scope] in ("", SERVICE_SCOPE)
+        assert not http_rule(method).WhichOneof("pattern"), method.full_name
+
+
+def test_no_key_may_do_what_services_ask_each_other():
+    assert not [held for held, implied in IMPLIED_SCOPES.items() if SERVICE_SCOPE in implied and held != SERVICE_SCOPE]
+    assert SERVICE_SCOPE not in SCOPES
+
+
+# What is asked with a body although it changes nothing.
+ASKED_WITH_A_BODY = {"forge.billing.v1.BillingEstimateService.EstimateInput"}
 
 
 def test_only_what_changes_nothing_is_open_to_a_key_that_may_only_read():
     for method in methods():
         rule = http_rule(method)
-        if method.GetOptions().Extensions[access_pb2.required_scope] == "read":
+        is_reading = method.GetOptions().Extensions[access_pb2.required_scope] == "read"
+        if is_reading and method.full_name not in ASKED_WITH_A_BODY:
             assert rule.WhichOneof("pattern") == "get", method.full_name
 
 

@@ -10,13 +10,17 @@ from services.scheduler.domain.render import Render
 
 @dataclass(frozen=True)
 class Demand:
-    """What renders ask of a runtime; those that ask the same are placed the same way. No `targets` means any."""
+    """What renders ask of a runtime; those that ask the same are placed the same way. No `targets` means any.
+
+    One `in_the_background` takes only what nobody else could want: it makes no runtime end to have its slot.
+    """
 
     slug: str
     model_version: str
     pin: Pin
     prefer: Prefer
     targets: tuple[Target, ...] = ()
+    in_the_background: bool = False
 
     def admits(self, target: Target) -> bool:
         """Whether such a render may run on `target`."""
@@ -41,5 +45,12 @@ class Entry:
 
 def entry_of(render: Render) -> Entry:
     """How a queued render waits."""
-    demand = Demand(render.slug, render.model_version, render.pin, render.prefer, render.affordable)
+    demand = Demand(
+        render.slug,
+        render.model_version,
+        render.pin,
+        render.prefer,
+        render.affordable,
+        in_the_background=bool(render.probe_id),
+    )
     return Entry(render.id, render.account, demand, render.priority.rank, render.give_up_at)

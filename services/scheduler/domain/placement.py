@@ -118,7 +118,7 @@ def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start |
             return Wait(False, why)
         return Start(best, None, _why_here(demand, best, free))
     idle = [r for r in situation.runtimes if r.is_idle and not r.keep_warm and r.slot_id in open_slots]
-    if idle:
+    if idle and not demand.in_the_background:
         evicted = min(idle, key=lambda runtime: (runtime.last_used_at, runtime.id))
         why = f"the runtime that was idle longest made room on {evicted.target}"
         return Start(open_slots[evicted.slot_id], evicted, why)

@@ -93,7 +93,8 @@ class Render:
     render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log. `pieces`
     of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview. `stopping` is
     why a render is being ended although nobody canceled it. `affordable` are the targets that were expected to keep its
-    limit of cost when it was accepted; none means that any is.
+    limit of cost when it was accepted; none means that any is. `probe_id` is the probe it is a run of; empty for a render
+    that somebody asked for.
     """
 
     id: str
@@ -114,6 +115,8 @@ class Render:
     pause_after_step: int = 0
     retry_of: str = ""
     branch_of: str = ""
+    api_key_id: str = ""
+    probe_id: str = ""
     trace_context: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     warnings: tuple[str, ...] = ()

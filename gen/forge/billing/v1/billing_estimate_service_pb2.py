@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from forge.billing.v1 import estimate_pb2 as forge_dot_billing_dot_v1_dot_estimate__pb2
+from forge.billing.v1 import receipt_pb2 as forge_dot_billing_dot_v1_dot_receipt__pb2
 from forge.common.v1 import access_pb2 as forge_dot_common_dot_v1_dot_access__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/forge/billing/v1/billing_estimate_service.proto\x12\x10\x66orge.billing.v1\x1a\x1f\x66orge/billing/v1/estimate.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\"^\n\x15GetRunEstimateRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"\x13\n\x11ListPricesRequest\"=\n\x12ListPricesResponse\x12\'\n\x06prices\x18\x01 \x03(\x0b\x32\x17.forge.billing.v1.Price2\x98\x02\n\x16\x42illingEstimateService\x12\x88\x01\n\x0eGetRunEstimate\x12\'.forge.billing.v1.GetRunEstimateRequest\x1a\x1d.forge.billing.v1.RunEstimate\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/models/{slug}/run-estimate\x12s\n\nListPrices\x12#.forge.billing.v1.ListPricesRequest\x1a$.forge.billing.v1.ListPricesResponse\"\x1a\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/pricesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/forge/billing/v1/billing_estimate_service.proto\x12\x10\x66orge.billing.v1\x1a\x1f\x66orge/billing/v1/estimate.proto\x1a\x1e\x66orge/billing/v1/receipt.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\"^\n\x15GetRunEstimateRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"L\n\x14\x45stimateInputRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\" \n\x11ListPricesRequest\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\"=\n\x12ListPricesResponse\x12\'\n\x06prices\x18\x01 \x03(\x0b\x32\x17.forge.billing.v1.Price\"&\n\x11GetReceiptRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"R\n\x0fGetUsageRequest\x12\r\n\x05since\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\napi_key_id\x18\x04 \x01(\t\"\x87\x01\n\x05Usage\x12\r\n\x05since\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\t\x12(\n\x04rows\x18\x03 \x03(\x0b\x32\x1a.forge.billing.v1.UsageRow\x12\x13\n\x0bgpu_seconds\x18\x04 \x01(\x01\x12\x10\n\x08\x63ost_usd\x18\x05 \x01(\x01\x12\x0f\n\x07renders\x18\x06 \x01(\x05\"\x19\n\x17ListCalibrationsRequest\"\x7f\n\x18ListCalibrationsResponse\x12.\n\x07overall\x18\x01 \x01(\x0b\x32\x1d.forge.billing.v1.Calibration\x12\x33\n\x0c\x63\x61librations\x18\x02 \x03(\x0b\x32\x1d.forge.billing.v1.Calibration2\xa0\x06\n\x16\x42illingEstimateService\x12\x88\x01\n\x0eGetRunEstimate\x12\'.forge.billing.v1.GetRunEstimateRequest\x1a\x1d.forge.billing.v1.RunEstimate\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/models/{slug}/run-estimate\x12\x8d\x01\n\rEstimateInput\x12&.forge.billing.v1.EstimateInputRequest\x1a\x1d.forge.billing.v1.RunEstimate\"5\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\'\"\x1e/v1/models/{slug}/run-estimate:\x05input\x12s\n\nListPrices\x12#.forge.billing.v1.ListPricesRequest\x1a$.forge.billing.v1.ListPricesResponse\"\x1a\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/prices\x12}\n\nGetReceipt\x12#.forge.billing.v1.GetReceiptRequest\x1a\x19.forge.billing.v1.Receipt\"/\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02!\x12\x1f/v1/renders/{render_id}/receipt\x12\x61\n\x08GetUsage\x12!.forge.billing.v1.GetUsageRequest\x1a\x17.forge.billing.v1.Usage\"\x19\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usage\x12\x93\x01\n\x10ListCalibrations\x12).forge.billing.v1.ListCalibrationsRequest\x1a*.forge.billing.v1.ListCalibrationsResponse\"(\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/estimate-calibrationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +38,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetRunEstimate']._loaded_options = None
   _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetRunEstimate']._serialized_options = b'\352\307\030\004read\202\323\344\223\002 \022\036/v1/models/{slug}/run-estimate'
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['EstimateInput']._loaded_options = None
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['EstimateInput']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\'\"\036/v1/models/{slug}/run-estimate:\005input'
   _globals['_BILLINGESTIMATESERVICE'].methods_by_name['ListPrices']._loaded_options = None
   _globals['_BILLINGESTIMATESERVICE'].methods_by_name['ListPrices']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\014\022\n/v1/prices'
-  _globals['_GETRUNESTIMATEREQUEST']._serialized_start=162
-  _globals['_GETRUNESTIMATEREQUEST']._serialized_end=256
-  _globals['_LISTPRICESREQUEST']._serialized_start=258
-  _globals['_LISTPRICESREQUEST']._serialized_end=277
-  _globals['_LISTPRICESRESPONSE']._serialized_start=279
-  _globals['_LISTPRICESRESPONSE']._serialized_end=340
-  _globals['_BILLINGESTIMATESERVICE']._serialized_start=343
-  _globals['_BILLINGESTIMATESERVICE']._serialized_end=623
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetReceipt']._loaded_options = None
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetReceipt']._serialized_options = b'\352\307\030\004read\202\323\344\223\002!\022\037/v1/renders/{render_id}/receipt'
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetUsage']._loaded_options = None
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['GetUsage']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\013\022\t/v1/usage'
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['ListCalibrations']._loaded_options = None
+  _globals['_BILLINGESTIMATESERVICE'].methods_by_name['ListCalibrations']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\032\022\030/v1/estimate-calibration'
+  _globals['_GETRUNESTIMATEREQUEST']._serialized_start=224
+  _globals['_GETRUNESTIMATEREQUEST']._serialized_end=318
+  _globals['_ESTIMATEINPUTREQUEST']._serialized_start=320
+  _globals['_ESTIMATEINPUTREQUEST']._serialized_end=396
+  _globals['_LISTPRICESREQUEST']._serialized_start=398
+  _globals['_LISTPRICESREQUEST']._serialized_end=430
+  _globals['_LISTPRICESRESPONSE']._serialized_start=432
+  _globals['_LISTPRICESRESPONSE']._serialized_end=493
+  _globals['_GETRECEIPTREQUEST']._serialized_start=495
+  _globals['_GETRECEIPTREQUEST']._serialized_end=533
+  _globals['_GETUSAGEREQUEST']._serialized_start=535
+  _globals['_GETUSAGEREQUEST']._serialized_end=617
+  _globals['_USAGE']._serialized_start=620
+  _globals['_USAGE']._serialized_end=755
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_start=757
+  _globals['_LISTCALIBRATIONSREQUEST']._serialized_end=782
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_start=784
+  _globals['_LISTCALIBRATIONSRESPONSE']._serialized_end=911
+  _globals['_BILLINGESTIMATESERVICE']._serialized_start=914
+  _globals['_BILLINGESTIMATESERVICE']._serialized_end=1714
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ import warnings
 
 from forge.billing.v1 import billing_estimate_service_pb2 as forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2
 from forge.billing.v1 import estimate_pb2 as forge_dot_billing_dot_v1_dot_estimate__pb2
+from forge.billing.v1 import receipt_pb2 as forge_dot_billing_dot_v1_dot_receipt__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -27,7 +28,7 @@ if _version_not_supported:
 
 
 class BillingEstimateServiceStub:
-    """Prices and what a request would cost.
+    """Prices, what a request would cost, and what renders have cost.
     """
 
     def __init__(self, channel):
@@ -41,21 +42,50 @@ class BillingEstimateServiceStub:
                 request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetRunEstimateRequest.SerializeToString,
                 response_deserializer=forge_dot_billing_dot_v1_dot_estimate__pb2.RunEstimate.FromString,
                 _registered_method=True)
+        self.EstimateInput = channel.unary_unary(
+                '/forge.billing.v1.BillingEstimateService/EstimateInput',
+                request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.EstimateInputRequest.SerializeToString,
+                response_deserializer=forge_dot_billing_dot_v1_dot_estimate__pb2.RunEstimate.FromString,
+                _registered_method=True)
         self.ListPrices = channel.unary_unary(
                 '/forge.billing.v1.BillingEstimateService/ListPrices',
                 request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesRequest.SerializeToString,
                 response_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesResponse.FromString,
                 _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/forge.billing.v1.BillingEstimateService/GetReceipt',
+                request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=forge_dot_billing_dot_v1_dot_receipt__pb2.Receipt.FromString,
+                _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/forge.billing.v1.BillingEstimateService/GetUsage',
+                request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.Usage.FromString,
+                _registered_method=True)
+        self.ListCalibrations = channel.unary_unary(
+                '/forge.billing.v1.BillingEstimateService/ListCalibrations',
+                request_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsRequest.SerializeToString,
+                response_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsResponse.FromString,
+                _registered_method=True)
 
 
 class BillingEstimateServiceServicer:
-    """Prices and what a request would cost.
+    """Prices, what a request would cost, and what renders have cost.
     """
 
     def GetRunEstimate(self, request, context):
         """Estimates a request with the version's example inputs, per target. MODEL_NOT_FOUND, VERSION_NOT_FOUND; UNKNOWN_TARGET
-        when the pin names a device or region that neither a price nor a figure knows; NO_ESTIMATE when the target has no
-        figure or no price.
+        when the pin names a device or region that is neither offered nor measured nor priced nor published; NO_ESTIMATE when no
+        target of the selection has both a time and a price.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateInput(self, request, context):
+        """Estimates a request with these inputs, per target. The body is that of an inference; `max_cost_usd`, `deadline`,
+        `finish_within_seconds` and `prefer` choose the selected target as the scheduler would. Nothing is queued. The errors of
+        GetRunEstimate, and INVALID_INPUT as for a render.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +93,28 @@ class BillingEstimateServiceServicer:
 
     def ListPrices(self, request, context):
         """Lists the price book.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """Returns what a render took and cost; while it is not final, what its attempts so far did. RENDER_NOT_FOUND, which is also the
+        answer before its first attempt has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsage(self, request, context):
+        """Returns the use of the caller's account by key, version and day, newest day first. INVALID_INPUT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCalibrations(self, request, context):
+        """Says how far estimates were off lately: over everything, then by version and target.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,10 +128,30 @@ def add_BillingEstimateServiceServicer_to_server(servicer, server):
                     request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetRunEstimateRequest.FromString,
                     response_serializer=forge_dot_billing_dot_v1_dot_estimate__pb2.RunEstimate.SerializeToString,
             ),
+            'EstimateInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateInput,
+                    request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.EstimateInputRequest.FromString,
+                    response_serializer=forge_dot_billing_dot_v1_dot_estimate__pb2.RunEstimate.SerializeToString,
+            ),
             'ListPrices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrices,
                     request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesRequest.FromString,
                     response_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetReceiptRequest.FromString,
+                    response_serializer=forge_dot_billing_dot_v1_dot_receipt__pb2.Receipt.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.Usage.SerializeToString,
+            ),
+            'ListCalibrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalibrations,
+                    request_deserializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsRequest.FromString,
+                    response_serializer=forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,7 +162,7 @@ def add_BillingEstimateServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BillingEstimateService:
-    """Prices and what a request would cost.
+    """Prices, what a request would cost, and what renders have cost.
     """
 
     @staticmethod
@@ -121,6 +193,33 @@ class BillingEstimateService:
             _registered_method=True)
 
     @staticmethod
+    def EstimateInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.billing.v1.BillingEstimateService/EstimateInput',
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.EstimateInputRequest.SerializeToString,
+            forge_dot_billing_dot_v1_dot_estimate__pb2.RunEstimate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListPrices(request,
             target,
             options=(),
@@ -137,6 +236,87 @@ class BillingEstimateService:
             '/forge.billing.v1.BillingEstimateService/ListPrices',
             forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesRequest.SerializeToString,
             forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.billing.v1.BillingEstimateService/GetReceipt',
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetReceiptRequest.SerializeToString,
+            forge_dot_billing_dot_v1_dot_receipt__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.billing.v1.BillingEstimateService/GetUsage',
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.GetUsageRequest.SerializeToString,
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.Usage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalibrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.billing.v1.BillingEstimateService/ListCalibrations',
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsRequest.SerializeToString,
+            forge_dot_billing_dot_v1_dot_billing__estimate__service__pb2.ListCalibrationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Knowing the cost beforehand."""
 from collections import abc as _abc
 from forge.billing.v1 import billing_estimate_service_pb2 as _billing_estimate_service_pb2
 from forge.billing.v1 import estimate_pb2 as _estimate_pb2
+from forge.billing.v1 import receipt_pb2 as _receipt_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 
@@ -14,19 +15,32 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BillingEstimateServiceStub:
-    """Prices and what a request would cost."""
+    """Prices, what a request would cost, and what renders have cost."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetRunEstimate: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.GetRunEstimateRequest, _estimate_pb2.RunEstimate]
     """Estimates a request with the version's example inputs, per target. MODEL_NOT_FOUND, VERSION_NOT_FOUND; UNKNOWN_TARGET
-    when the pin names a device or region that neither a price nor a figure knows; NO_ESTIMATE when the target has no
-    figure or no price.
+    when the pin names a device or region that is neither offered nor measured nor priced nor published; NO_ESTIMATE when no
+    target of the selection has both a time and a price.
+    """
+    EstimateInput: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.EstimateInputRequest, _estimate_pb2.RunEstimate]
+    """Estimates a request with these inputs, per target. The body is that of an inference; `max_cost_usd`, `deadline`,
+    `finish_within_seconds` and `prefer` choose the selected target as the scheduler would. Nothing is queued. The errors of
+    GetRunEstimate, and INVALID_INPUT as for a render.
     """
     ListPrices: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.ListPricesRequest, _billing_estimate_service_pb2.ListPricesResponse]
     """Lists the price book."""
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.GetReceiptRequest, _receipt_pb2.Receipt]
+    """Returns what a render took and cost; while it is not final, what its attempts so far did. RENDER_NOT_FOUND, which is also the
+    answer before its first attempt has ended.
+    """
+    GetUsage: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.GetUsageRequest, _billing_estimate_service_pb2.Usage]
+    """Returns the use of the caller's account by key, version and day, newest day first. INVALID_INPUT."""
+    ListCalibrations: _aio.UnaryUnaryMultiCallable[_billing_estimate_service_pb2.ListCalibrationsRequest, _billing_estimate_service_pb2.ListCalibrationsResponse]
+    """Says how far estimates were off lately: over everything, then by version and target."""
 
 class BillingEstimateServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Prices and what a request would cost."""
+    """Prices, what a request would cost, and what renders have cost."""
 
     @_abc_1.abstractmethod
     def GetRunEstimate(
@@ -35,8 +49,19 @@ class BillingEstimateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_billing_estimate_service_pb2.GetRunEstimateRequest, _abc.Awaitable[_estimate_pb2.RunEstimate]],
     ) -> _abc.Awaitable[_estimate_pb2.RunEstimate]:
         """Estimates a request with the version's example inputs, per target. MODEL_NOT_FOUND, VERSION_NOT_FOUND; UNKNOWN_TARGET
-        when the pin names a device or region that neither a price nor a figure knows; NO_ESTIMATE when the target has no
-        figure or no price.
+        when the pin names a device or region that is neither offered nor measured nor priced nor published; NO_ESTIMATE when no
+        target of the selection has both a time and a price.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateInput(
+        self,
+        request: _billing_estimate_service_pb2.EstimateInputRequest,
+        context: _aio.ServicerContext[_billing_estimate_service_pb2.EstimateInputRequest, _abc.Awaitable[_estimate_pb2.RunEstimate]],
+    ) -> _abc.Awaitable[_estimate_pb2.RunEstimate]:
+        """Estimates a request with these inputs, per target. The body is that of an inference; `max_cost_usd`, `deadline`,
+        `finish_within_seconds` and `prefer` choose the selected target as the scheduler would. Nothing is queued. The errors of
+        GetRunEstimate, and INVALID_INPUT as for a render.
         """
 
     @_abc_1.abstractmethod
@@ -46,5 +71,31 @@ class BillingEstimateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_billing_estimate_service_pb2.ListPricesRequest, _abc.Awaitable[_billing_estimate_service_pb2.ListPricesResponse]],
     ) -> _abc.Awaitable[_billing_estimate_service_pb2.ListPricesResponse]:
         """Lists the price book."""
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _billing_estimate_service_pb2.GetReceiptRequest,
+        context: _aio.ServicerContext[_billing_estimate_service_pb2.GetReceiptRequest, _abc.Awaitable[_receipt_pb2.Receipt]],
+    ) -> _abc.Awaitable[_receipt_pb2.Receipt]:
+        """Returns what a render took and cost; while it is not final, what its attempts so far did. RENDER_NOT_FOUND, which is also the
+        answer before its first attempt has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _billing_estimate_service_pb2.GetUsageRequest,
+        context: _aio.ServicerContext[_billing_estimate_service_pb2.GetUsageRequest, _abc.Awaitable[_billing_estimate_service_pb2.Usage]],
+    ) -> _abc.Awaitable[_billing_estimate_service_pb2.Usage]:
+        """Returns the use of the caller's account by key, version and day, newest day first. INVALID_INPUT."""
+
+    @_abc_1.abstractmethod
+    def ListCalibrations(
+        self,
+        request: _billing_estimate_service_pb2.ListCalibrationsRequest,
+        context: _aio.ServicerContext[_billing_estimate_service_pb2.ListCalibrationsRequest, _abc.Awaitable[_billing_estimate_service_pb2.ListCalibrationsResponse]],
+    ) -> _abc.Awaitable[_billing_estimate_service_pb2.ListCalibrationsResponse]:
+        """Says how far estimates were off lately: over everything, then by version and target."""
 
 def add_BillingEstimateServiceServicer_to_server(servicer: BillingEstimateServiceServicer, server: _aio.Server) -> None: ...

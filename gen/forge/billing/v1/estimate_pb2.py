@@ -22,19 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66orge/billing/v1/estimate.proto\x12\x10\x66orge.billing.v1\"X\n\x05Price\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x1d\n\x15\x63ost_per_gpu_hour_usd\x18\x03 \x01(\x01\x12\x0e\n\x06source\x18\x04 \x01(\t\"\xe3\x03\n\x0bRunEstimate\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x15\n\x08gpu_type\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06region\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\'\n\x1f\x65stimated_warm_request_cost_usd\x18\n \x01(\x01\x12\x32\n%estimated_first_cold_request_cost_usd\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x39\n\x0fselected_target\x18\x0c \x01(\x0b\x32 .forge.billing.v1.TargetEstimate\x12\x31\n\x07targets\x18\x14 \x03(\x0b\x32 .forge.billing.v1.TargetEstimate\x12\x38\n\x0e\x66\x61stest_target\x18\x15 \x01(\x0b\x32 .forge.billing.v1.TargetEstimate\x12<\n\x12lowest_cost_target\x18\x16 \x01(\x0b\x32 .forge.billing.v1.TargetEstimateB\x0b\n\t_gpu_typeB\t\n\x07_regionB(\n&_estimated_first_cold_request_cost_usd\"\x83\x03\n\x0eTargetEstimate\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x12\n\nrequest_ms\x18\x03 \x01(\x05\x12\x1a\n\rcold_start_ms\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x15\x63ost_per_gpu_hour_usd\x18\x05 \x01(\x01\x12\'\n\x1f\x65stimated_warm_request_cost_usd\x18\x06 \x01(\x01\x12\x32\n%estimated_first_cold_request_cost_usd\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12,\n$estimated_cost_per_output_second_usd\x18\x08 \x01(\x01\x12\r\n\x05\x62\x61sis\x18\t \x01(\t\x12\x19\n\x0csample_count\x18\n \x01(\x05H\x02\x88\x01\x01\x42\x10\n\x0e_cold_start_msB(\n&_estimated_first_cold_request_cost_usdB\x0f\n\r_sample_countb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66orge/billing/v1/estimate.proto\x12\x10\x66orge.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x01\n\x05Price\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x1d\n\x15\x63ost_per_gpu_hour_usd\x18\x03 \x01(\x01\x12\x0e\n\x06source\x18\x04 \x01(\t\x12.\n\nvalid_from\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xba\x04\n\x0bRunEstimate\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x15\n\x08gpu_type\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06region\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\'\n\x1f\x65stimated_warm_request_cost_usd\x18\n \x01(\x01\x12\x32\n%estimated_first_cold_request_cost_usd\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x39\n\x0fselected_target\x18\x0c \x01(\x0b\x32 .forge.billing.v1.TargetEstimate\x12\x31\n\x07targets\x18\x14 \x03(\x0b\x32 .forge.billing.v1.TargetEstimate\x12\x38\n\x0e\x66\x61stest_target\x18\x15 \x01(\x0b\x32 .forge.billing.v1.TargetEstimate\x12<\n\x12lowest_cost_target\x18\x16 \x01(\x0b\x32 .forge.billing.v1.TargetEstimate\x12\x1b\n\x0eoutput_seconds\x18\x1e \x01(\x01H\x03\x88\x01\x01\x12\x10\n\x08warnings\x18\x1f \x03(\t\x12\x13\n\x0b\x65xplanation\x18  \x01(\tB\x0b\n\t_gpu_typeB\t\n\x07_regionB(\n&_estimated_first_cold_request_cost_usdB\x11\n\x0f_output_seconds\"\x8f\x07\n\x0eTargetEstimate\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x12\n\nrequest_ms\x18\x03 \x01(\x05\x12\x1a\n\rcold_start_ms\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x15\x63ost_per_gpu_hour_usd\x18\x05 \x01(\x01\x12\'\n\x1f\x65stimated_warm_request_cost_usd\x18\x06 \x01(\x01\x12\x32\n%estimated_first_cold_request_cost_usd\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12,\n$estimated_cost_per_output_second_usd\x18\x08 \x01(\x01\x12\r\n\x05\x62\x61sis\x18\t \x01(\t\x12\x19\n\x0csample_count\x18\n \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x13request_seconds_p50\x18\x0b \x01(\x01\x12\x1b\n\x13request_seconds_p90\x18\x0c \x01(\x01\x12I\n\rphase_seconds\x18\r \x03(\x0b\x32\x32.forge.billing.v1.TargetEstimate.PhaseSecondsEntry\x12\x1a\n\rextrapolation\x18\x0e \x01(\x01H\x03\x88\x01\x01\x12\x0f\n\x07\x63\x61veats\x18\x0f \x03(\t\x12\x1a\n\x12idle_tail_cost_usd\x18\x14 \x01(\x01\x12\x19\n\x11idle_tail_seconds\x18\x15 \x01(\x01\x12\x1f\n\x12peak_allocated_gib\x18\x16 \x01(\x01H\x04\x88\x01\x01\x12\x1e\n\x11peak_reserved_gib\x18\x17 \x01(\x01H\x05\x88\x01\x01\x12\x11\n\tsimulated\x18\x1e \x01(\x08\x12\x0f\n\x07offered\x18\x1f \x01(\x08\x12\x14\n\x0ckeeps_limits\x18  \x01(\x08\x12\x32\n\x0b\x63\x61libration\x18! \x01(\x0b\x32\x1d.forge.billing.v1.Calibration\x1a\x33\n\x11PhaseSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x10\n\x0e_cold_start_msB(\n&_estimated_first_cold_request_cost_usdB\x0f\n\r_sample_countB\x10\n\x0e_extrapolationB\x15\n\x13_peak_allocated_gibB\x14\n\x12_peak_reserved_gib\"\xb9\x01\n\x0b\x43\x61libration\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x14\n\x0csample_count\x18\x05 \x01(\x05\x12\x1d\n\x15median_absolute_error\x18\x06 \x01(\x01\x12\x14\n\x0cmedian_error\x18\x07 \x01(\x01\x12\x18\n\x10share_within_p90\x18\x08 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.billing.v1.estimate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRICE']._serialized_start=53
-  _globals['_PRICE']._serialized_end=141
-  _globals['_RUNESTIMATE']._serialized_start=144
-  _globals['_RUNESTIMATE']._serialized_end=627
-  _globals['_TARGETESTIMATE']._serialized_start=630
-  _globals['_TARGETESTIMATE']._serialized_end=1017
+  _globals['_TARGETESTIMATE_PHASESECONDSENTRY']._loaded_options = None
+  _globals['_TARGETESTIMATE_PHASESECONDSENTRY']._serialized_options = b'8\001'
+  _globals['_PRICE']._serialized_start=87
+  _globals['_PRICE']._serialized_end=272
+  _globals['_RUNESTIMATE']._serialized_start=275
+  _globals['_RUNESTIMATE']._serialized_end=845
+  _globals['_TARGETESTIMATE']._serialized_start=848
+  _globals['_TARGETESTIMATE']._serialized_end=1759
+  _globals['_TARGETESTIMATE_PHASESECONDSENTRY']._serialized_start=1568
+  _globals['_TARGETESTIMATE_PHASESECONDSENTRY']._serialized_end=1619
+  _globals['_CALIBRATION']._serialized_start=1762
+  _globals['_CALIBRATION']._serialized_end=1947
 # @@protoc_insertion_point(module_scope)

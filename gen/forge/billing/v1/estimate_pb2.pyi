@@ -6,6 +6,7 @@ Prices and estimates."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -28,6 +29,8 @@ class Price(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     COST_PER_GPU_HOUR_USD_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    VALID_FROM_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
     gpu_type: _builtins.str
     """Device."""
     region: _builtins.str
@@ -36,6 +39,14 @@ class Price(_message.Message):
     """Price of one device for one hour, in US dollars."""
     source: _builtins.str
     """Where the price comes from."""
+    @_builtins.property
+    def valid_from(self) -> _timestamp_pb2.Timestamp:
+        """When it begins to hold; absent when it always has."""
+
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """When it ceases to hold; absent when no end is known."""
+
     def __init__(
         self,
         *,
@@ -43,10 +54,12 @@ class Price(_message.Message):
         region: _builtins.str = ...,
         cost_per_gpu_hour_usd: _builtins.float = ...,
         source: _builtins.str = ...,
+        valid_from: _timestamp_pb2.Timestamp | None = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "gpu_type", b"gpu_type", "region", b"region", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "gpu_type", b"gpu_type", "region", b"region", "source", b"source", "valid_from", b"valid_from", "valid_until", b"valid_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,6 +81,9 @@ class RunEstimate(_message.Message):
     TARGETS_FIELD_NUMBER: _builtins.int
     FASTEST_TARGET_FIELD_NUMBER: _builtins.int
     LOWEST_COST_TARGET_FIELD_NUMBER: _builtins.int
+    OUTPUT_SECONDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Model."""
     model_version: _builtins.str
@@ -80,6 +96,10 @@ class RunEstimate(_message.Message):
     """Cost of a request to a warm runtime on the selected target: the pinned one, otherwise the one cheapest per request."""
     estimated_first_cold_request_cost_usd: _builtins.float
     """Cost of a request that has to start the runtime first, on the same target; absent when the cold start is unknown."""
+    output_seconds: _builtins.float
+    """Length of the video the input makes."""
+    explanation: _builtins.str
+    """Why the selected target is the selected one."""
     @_builtins.property
     def selected_target(self) -> Global___TargetEstimate:
         """The target those two belong to."""
@@ -96,6 +116,10 @@ class RunEstimate(_message.Message):
     def lowest_cost_target(self) -> Global___TargetEstimate:
         """Target with the lowest cost per warm request; absent when there is none."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the request says that changes nothing, as in Render; empty for the example request."""
+
     def __init__(
         self,
         *,
@@ -109,21 +133,28 @@ class RunEstimate(_message.Message):
         targets: _abc.Iterable[Global___TargetEstimate] | None = ...,
         fastest_target: Global___TargetEstimate | None = ...,
         lowest_cost_target: Global___TargetEstimate | None = ...,
+        output_seconds: _builtins.float | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        explanation: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "region", b"region", "selected_target", b"selected_target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_output_seconds", b"_output_seconds", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "output_seconds", b"output_seconds", "region", b"region", "selected_target", b"selected_target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "model_version", b"model_version", "region", b"region", "selected_target", b"selected_target", "slug", b"slug", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_gpu_type", b"_gpu_type", "_output_seconds", b"_output_seconds", "_region", b"_region", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "explanation", b"explanation", "fastest_target", b"fastest_target", "gpu_type", b"gpu_type", "lowest_cost_target", b"lowest_cost_target", "model_version", b"model_version", "output_seconds", b"output_seconds", "region", b"region", "selected_target", b"selected_target", "slug", b"slug", "targets", b"targets", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["estimated_first_cold_request_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__gpu_type: _TypeAlias = _typing.Literal["gpu_type"]  # noqa: Y015
     _WhichOneofArgType__gpu_type: _TypeAlias = _typing.Literal["_gpu_type", b"_gpu_type"]  # noqa: Y015
+    _WhichOneofReturnType__output_seconds: _TypeAlias = _typing.Literal["output_seconds"]  # noqa: Y015
+    _WhichOneofArgType__output_seconds: _TypeAlias = _typing.Literal["_output_seconds", b"_output_seconds"]  # noqa: Y015
     _WhichOneofReturnType__region: _TypeAlias = _typing.Literal["region"]  # noqa: Y015
     _WhichOneofArgType__region: _TypeAlias = _typing.Literal["_region", b"_region"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_first_cold_request_cost_usd) -> _WhichOneofReturnType__estimated_first_cold_request_cost_usd | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_type) -> _WhichOneofReturnType__gpu_type | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_seconds) -> _WhichOneofReturnType__output_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__region) -> _WhichOneofReturnType__region | None: ...
 
@@ -135,6 +166,26 @@ class TargetEstimate(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PhaseSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GPU_TYPE_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     REQUEST_MS_FIELD_NUMBER: _builtins.int
@@ -145,6 +196,19 @@ class TargetEstimate(_message.Message):
     ESTIMATED_COST_PER_OUTPUT_SECOND_USD_FIELD_NUMBER: _builtins.int
     BASIS_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_SECONDS_P50_FIELD_NUMBER: _builtins.int
+    REQUEST_SECONDS_P90_FIELD_NUMBER: _builtins.int
+    PHASE_SECONDS_FIELD_NUMBER: _builtins.int
+    EXTRAPOLATION_FIELD_NUMBER: _builtins.int
+    CAVEATS_FIELD_NUMBER: _builtins.int
+    IDLE_TAIL_COST_USD_FIELD_NUMBER: _builtins.int
+    IDLE_TAIL_SECONDS_FIELD_NUMBER: _builtins.int
+    PEAK_ALLOCATED_GIB_FIELD_NUMBER: _builtins.int
+    PEAK_RESERVED_GIB_FIELD_NUMBER: _builtins.int
+    SIMULATED_FIELD_NUMBER: _builtins.int
+    OFFERED_FIELD_NUMBER: _builtins.int
+    KEEPS_LIMITS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     gpu_type: _builtins.str
     """Device."""
     region: _builtins.str
@@ -165,6 +229,42 @@ class TargetEstimate(_message.Message):
     """Where the times come from: "published" figures of others, or "measured" here."""
     sample_count: _builtins.int
     """Number of samples behind `request_ms`; absent when unknown."""
+    request_seconds_p50: _builtins.float
+    """Time of a request to a warm runtime that half of the requests stay within; `request_ms` in seconds."""
+    request_seconds_p90: _builtins.float
+    """Time that nine of ten stay within. Few samples and inputs unlike any that was measured widen it."""
+    extrapolation: _builtins.float
+    """How many times more work the input is than the largest measured one, or how many times less than the smallest; 1 within
+    what was measured; absent where nothing was.
+    """
+    idle_tail_cost_usd: _builtins.float
+    """Cost of the time the runtime stays warm after the last request before it frees its device."""
+    idle_tail_seconds: _builtins.float
+    """That time."""
+    peak_allocated_gib: _builtins.float
+    """Device memory the request is expected to have allocated at most; absent where nothing was measured."""
+    peak_reserved_gib: _builtins.float
+    """Device memory it is expected to have reserved at most; absent where nothing was measured."""
+    simulated: _builtins.bool
+    """True when this fleet only imitates the device: the times are those of the imitation."""
+    offered: _builtins.bool
+    """True when this fleet offers the target."""
+    keeps_limits: _builtins.bool
+    """False when the request says a time, a deadline or a cost that the target is not expected to keep; the cost is that of a warm request,
+    the time includes a cold start.
+    """
+    @_builtins.property
+    def phase_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What each phase is expected to take of `request_seconds_p50`, by name of the phase; empty where only a total is known."""
+
+    @_builtins.property
+    def caveats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to know before one relies on the figures, one sentence each, for example that they rest on one sample."""
+
+    @_builtins.property
+    def calibration(self) -> Global___Calibration:
+        """How good the estimates of the version on this target have been; absent before the first."""
+
     def __init__(
         self,
         *,
@@ -178,15 +278,34 @@ class TargetEstimate(_message.Message):
         estimated_cost_per_output_second_usd: _builtins.float = ...,
         basis: _builtins.str = ...,
         sample_count: _builtins.int | None = ...,
+        request_seconds_p50: _builtins.float = ...,
+        request_seconds_p90: _builtins.float = ...,
+        phase_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        extrapolation: _builtins.float | None = ...,
+        caveats: _abc.Iterable[_builtins.str] | None = ...,
+        idle_tail_cost_usd: _builtins.float = ...,
+        idle_tail_seconds: _builtins.float = ...,
+        peak_allocated_gib: _builtins.float | None = ...,
+        peak_reserved_gib: _builtins.float | None = ...,
+        simulated: _builtins.bool = ...,
+        offered: _builtins.bool = ...,
+        keeps_limits: _builtins.bool = ...,
+        calibration: Global___Calibration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_sample_count", b"_sample_count", "cold_start_ms", b"cold_start_ms", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "sample_count", b"sample_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_extrapolation", b"_extrapolation", "_peak_allocated_gib", b"_peak_allocated_gib", "_peak_reserved_gib", b"_peak_reserved_gib", "_sample_count", b"_sample_count", "calibration", b"calibration", "cold_start_ms", b"cold_start_ms", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "extrapolation", b"extrapolation", "peak_allocated_gib", b"peak_allocated_gib", "peak_reserved_gib", b"peak_reserved_gib", "sample_count", b"sample_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_sample_count", b"_sample_count", "basis", b"basis", "cold_start_ms", b"cold_start_ms", "cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "estimated_cost_per_output_second_usd", b"estimated_cost_per_output_second_usd", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "gpu_type", b"gpu_type", "region", b"region", "request_ms", b"request_ms", "sample_count", b"sample_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms", "_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd", "_extrapolation", b"_extrapolation", "_peak_allocated_gib", b"_peak_allocated_gib", "_peak_reserved_gib", b"_peak_reserved_gib", "_sample_count", b"_sample_count", "basis", b"basis", "calibration", b"calibration", "caveats", b"caveats", "cold_start_ms", b"cold_start_ms", "cost_per_gpu_hour_usd", b"cost_per_gpu_hour_usd", "estimated_cost_per_output_second_usd", b"estimated_cost_per_output_second_usd", "estimated_first_cold_request_cost_usd", b"estimated_first_cold_request_cost_usd", "estimated_warm_request_cost_usd", b"estimated_warm_request_cost_usd", "extrapolation", b"extrapolation", "gpu_type", b"gpu_type", "idle_tail_cost_usd", b"idle_tail_cost_usd", "idle_tail_seconds", b"idle_tail_seconds", "keeps_limits", b"keeps_limits", "offered", b"offered", "peak_allocated_gib", b"peak_allocated_gib", "peak_reserved_gib", b"peak_reserved_gib", "phase_seconds", b"phase_seconds", "region", b"region", "request_ms", b"request_ms", "request_seconds_p50", b"request_seconds_p50", "request_seconds_p90", b"request_seconds_p90", "sample_count", b"sample_count", "simulated", b"simulated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cold_start_ms: _TypeAlias = _typing.Literal["cold_start_ms"]  # noqa: Y015
     _WhichOneofArgType__cold_start_ms: _TypeAlias = _typing.Literal["_cold_start_ms", b"_cold_start_ms"]  # noqa: Y015
     _WhichOneofReturnType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["estimated_first_cold_request_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_first_cold_request_cost_usd: _TypeAlias = _typing.Literal["_estimated_first_cold_request_cost_usd", b"_estimated_first_cold_request_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__extrapolation: _TypeAlias = _typing.Literal["extrapolation"]  # noqa: Y015
+    _WhichOneofArgType__extrapolation: _TypeAlias = _typing.Literal["_extrapolation", b"_extrapolation"]  # noqa: Y015
+    _WhichOneofReturnType__peak_allocated_gib: _TypeAlias = _typing.Literal["peak_allocated_gib"]  # noqa: Y015
+    _WhichOneofArgType__peak_allocated_gib: _TypeAlias = _typing.Literal["_peak_allocated_gib", b"_peak_allocated_gib"]  # noqa: Y015
+    _WhichOneofReturnType__peak_reserved_gib: _TypeAlias = _typing.Literal["peak_reserved_gib"]  # noqa: Y015
+    _WhichOneofArgType__peak_reserved_gib: _TypeAlias = _typing.Literal["_peak_reserved_gib", b"_peak_reserved_gib"]  # noqa: Y015
     _WhichOneofReturnType__sample_count: _TypeAlias = _typing.Literal["sample_count"]  # noqa: Y015
     _WhichOneofArgType__sample_count: _TypeAlias = _typing.Literal["_sample_count", b"_sample_count"]  # noqa: Y015
     @_typing.overload
@@ -194,6 +313,62 @@ class TargetEstimate(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_first_cold_request_cost_usd) -> _WhichOneofReturnType__estimated_first_cold_request_cost_usd | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extrapolation) -> _WhichOneofReturnType__extrapolation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__peak_allocated_gib) -> _WhichOneofReturnType__peak_allocated_gib | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__peak_reserved_gib) -> _WhichOneofReturnType__peak_reserved_gib | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_count) -> _WhichOneofReturnType__sample_count | None: ...
 
 Global___TargetEstimate: _TypeAlias = TargetEstimate  # noqa: Y015
+
+@_typing.final
+class Calibration(_message.Message):
+    """How far estimates were off, over the newest 100 renders that succeeded in one go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    GPU_TYPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIAN_ABSOLUTE_ERROR_FIELD_NUMBER: _builtins.int
+    MEDIAN_ERROR_FIELD_NUMBER: _builtins.int
+    SHARE_WITHIN_P90_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Model; empty over all models."""
+    model_version: _builtins.str
+    """Version; empty over all versions."""
+    gpu_type: _builtins.str
+    """Device; empty over all."""
+    region: _builtins.str
+    """Region; empty over all."""
+    sample_count: _builtins.int
+    """Renders that are compared."""
+    median_absolute_error: _builtins.float
+    """Median of |actual - estimated| / actual, of the device time."""
+    median_error: _builtins.float
+    """Median of actual / estimated - 1: above 0 renders take longer than they are estimated to."""
+    share_within_p90: _builtins.float
+    """Share of the renders that stayed within the p90 of their estimate; 0.9 is right."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        gpu_type: _builtins.str = ...,
+        region: _builtins.str = ...,
+        sample_count: _builtins.int = ...,
+        median_absolute_error: _builtins.float = ...,
+        median_error: _builtins.float = ...,
+        share_within_p90: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_type", b"gpu_type", "median_absolute_error", b"median_absolute_error", "median_error", b"median_error", "model_version", b"model_version", "region", b"region", "sample_count", b"sample_count", "share_within_p90", b"share_within_p90", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Calibration: _TypeAlias = Calibration  # noqa: Y015

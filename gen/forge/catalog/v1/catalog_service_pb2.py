@@ -22,18 +22,26 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from forge.catalog.v1 import measurement_pb2 as forge_dot_catalog_dot_v1_dot_measurement__pb2
 from forge.catalog.v1 import model_pb2 as forge_dot_catalog_dot_v1_dot_model__pb2
+from forge.catalog.v1 import snippet_pb2 as forge_dot_catalog_dot_v1_dot_snippet__pb2
 from forge.common.v1 import access_pb2 as forge_dot_common_dot_v1_dot_access__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forge/catalog/v1/catalog_service.proto\x12\x10\x66orge.catalog.v1\x1a\x1c\x66orge/catalog/v1/model.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\"h\n\x11ListModelsRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08modality\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"j\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.forge.catalog.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\"<\n\x15GetInputSchemaRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"b\n\x19GetInferenceRoutesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"\xdb\x01\n\x0fInferenceRoutes\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12/\n\x05route\x18\x03 \x01(\x0b\x32 .forge.catalog.v1.InferenceRoute\x12\x15\n\x08gpu_type\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06region\x18\x05 \x01(\tH\x01\x88\x01\x01\x12.\n\x07targets\x18\x06 \x03(\x0b\x32\x1d.forge.catalog.v1.RouteTargetB\x0b\n\t_gpu_typeB\t\n\x07_region\"k\n\x0bRouteTarget\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x13\n\x0btotal_slots\x18\x04 \x01(\x05\x12\x12\n\nfree_slots\x18\x05 \x01(\x05\x32\x96\x04\n\x0e\x43\x61talogService\x12s\n\nListModels\x12#.forge.catalog.v1.ListModelsRequest\x1a$.forge.catalog.v1.ListModelsResponse\"\x1a\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12i\n\x08GetModel\x12!.forge.catalog.v1.GetModelRequest\x1a\x17.forge.catalog.v1.Model\"!\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/{slug}\x12\x88\x01\n\x0eGetInputSchema\x12\'.forge.catalog.v1.GetInputSchemaRequest\x1a\x1d.forge.catalog.v1.InputSchema\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/models/{slug}/input-schema\x12\x98\x01\n\x12GetInferenceRoutes\x12+.forge.catalog.v1.GetInferenceRoutesRequest\x1a!.forge.catalog.v1.InferenceRoutes\"2\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02$\x12\"/v1/models/{slug}/inference-routesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forge/catalog/v1/catalog_service.proto\x12\x10\x66orge.catalog.v1\x1a\"forge/catalog/v1/measurement.proto\x1a\x1c\x66orge/catalog/v1/model.proto\x1a\x1e\x66orge/catalog/v1/snippet.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\"h\n\x11ListModelsRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08modality\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"j\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.forge.catalog.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\"<\n\x15GetInputSchemaRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"b\n\x19GetInferenceRoutesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"\xdb\x01\n\x0fInferenceRoutes\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12/\n\x05route\x18\x03 \x01(\x0b\x32 .forge.catalog.v1.InferenceRoute\x12\x15\n\x08gpu_type\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06region\x18\x05 \x01(\tH\x01\x88\x01\x01\x12.\n\x07targets\x18\x06 \x03(\x0b\x32\x1d.forge.catalog.v1.RouteTargetB\x0b\n\t_gpu_typeB\t\n\x07_region\"k\n\x0bRouteTarget\x12\x10\n\x08gpu_type\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tsimulated\x18\x03 \x01(\x08\x12\x13\n\x0btotal_slots\x18\x04 \x01(\x05\x12\x12\n\nfree_slots\x18\x05 \x01(\x05\"^\n\x15GetReliabilityRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\"\xa7\x05\n\x0bReliability\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x1a\n\x12reliability_status\x18\x03 \x01(\t\x12\x16\n\x0esupported_rows\x18\x04 \x01(\x05\x12\x12\n\ntotal_rows\x18\x05 \x01(\x05\x12;\n\x07\x66ilters\x18\x06 \x03(\x0b\x32*.forge.catalog.v1.Reliability.FiltersEntry\x12\x46\n\rstatus_counts\x18\x07 \x03(\x0b\x32/.forge.catalog.v1.Reliability.StatusCountsEntry\x12U\n\x15\x66\x61ilure_reason_counts\x18\x08 \x03(\x0b\x32\x36.forge.catalog.v1.Reliability.FailureReasonCountsEntry\x12=\n\x18\x66\x61stest_supported_target\x18\t \x01(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x12\x41\n\x1clowest_cost_supported_target\x18\n \x01(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x12,\n\x07targets\x18\x0b \x03(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x1a.\n\x0c\x46iltersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11StatusCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1a:\n\x18\x46\x61ilureReasonCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"K\n\x12ListTargetsRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x03 \x01(\t\"\xfd\x02\n\x13ListTargetsResponse\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12,\n\x07targets\x18\x03 \x03(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x12\x10\n\x08\x62\x61seline\x18\x04 \x01(\t\x12\x16\n\x0esupported_rows\x18\x05 \x01(\x05\x12\x12\n\ntotal_rows\x18\x06 \x01(\x05\x12=\n\x18\x66\x61stest_supported_target\x18\x07 \x01(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x12\x41\n\x1clowest_cost_supported_target\x18\x08 \x01(\x0b\x32\x1b.forge.catalog.v1.TargetRow\x12S\n.lowest_cost_per_output_second_supported_target\x18\t \x01(\x0b\x32\x1b.forge.catalog.v1.TargetRow\"\x87\x01\n\x17ListMeasurementsRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"h\n\x18ListMeasurementsResponse\x12\x33\n\x0cmeasurements\x18\x01 \x03(\x0b\x32\x1d.forge.catalog.v1.Measurement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x12GetSnippetsRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x06 \x01(\t2\xc1\x08\n\x0e\x43\x61talogService\x12s\n\nListModels\x12#.forge.catalog.v1.ListModelsRequest\x1a$.forge.catalog.v1.ListModelsResponse\"\x1a\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12i\n\x08GetModel\x12!.forge.catalog.v1.GetModelRequest\x1a\x17.forge.catalog.v1.Model\"!\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/models/{slug}\x12\x88\x01\n\x0eGetInputSchema\x12\'.forge.catalog.v1.GetInputSchemaRequest\x1a\x1d.forge.catalog.v1.InputSchema\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/models/{slug}/input-schema\x12\x98\x01\n\x12GetInferenceRoutes\x12+.forge.catalog.v1.GetInferenceRoutesRequest\x1a!.forge.catalog.v1.InferenceRoutes\"2\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02$\x12\"/v1/models/{slug}/inference-routes\x12\x87\x01\n\x0eGetReliability\x12\'.forge.catalog.v1.GetReliabilityRequest\x1a\x1d.forge.catalog.v1.Reliability\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/models/{slug}/reliability\x12\x85\x01\n\x0bListTargets\x12$.forge.catalog.v1.ListTargetsRequest\x1a%.forge.catalog.v1.ListTargetsResponse\")\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/models/{slug}/targets\x12\x99\x01\n\x10ListMeasurements\x12).forge.catalog.v1.ListMeasurementsRequest\x1a*.forge.catalog.v1.ListMeasurementsResponse\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/models/{slug}/measurements\x12{\n\x0bGetSnippets\x12$.forge.catalog.v1.GetSnippetsRequest\x1a\x1a.forge.catalog.v1.Snippets\"*\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/models/{slug}/snippetsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.catalog.v1.catalog_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_RELIABILITY_FILTERSENTRY']._loaded_options = None
+  _globals['_RELIABILITY_FILTERSENTRY']._serialized_options = b'8\001'
+  _globals['_RELIABILITY_STATUSCOUNTSENTRY']._loaded_options = None
+  _globals['_RELIABILITY_STATUSCOUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_RELIABILITY_FAILUREREASONCOUNTSENTRY']._loaded_options = None
+  _globals['_RELIABILITY_FAILUREREASONCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\014\022\n/v1/models'
   _globals['_CATALOGSERVICE'].methods_by_name['GetModel']._loaded_options = None
@@ -42,20 +50,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGSERVICE'].methods_by_name['GetInputSchema']._serialized_options = b'\352\307\030\004read\202\323\344\223\002 \022\036/v1/models/{slug}/input-schema'
   _globals['_CATALOGSERVICE'].methods_by_name['GetInferenceRoutes']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetInferenceRoutes']._serialized_options = b'\352\307\030\004read\202\323\344\223\002$\022\"/v1/models/{slug}/inference-routes'
-  _globals['_LISTMODELSREQUEST']._serialized_start=150
-  _globals['_LISTMODELSREQUEST']._serialized_end=254
-  _globals['_LISTMODELSRESPONSE']._serialized_start=256
-  _globals['_LISTMODELSRESPONSE']._serialized_end=362
-  _globals['_GETMODELREQUEST']._serialized_start=364
-  _globals['_GETMODELREQUEST']._serialized_end=395
-  _globals['_GETINPUTSCHEMAREQUEST']._serialized_start=397
-  _globals['_GETINPUTSCHEMAREQUEST']._serialized_end=457
-  _globals['_GETINFERENCEROUTESREQUEST']._serialized_start=459
-  _globals['_GETINFERENCEROUTESREQUEST']._serialized_end=557
-  _globals['_INFERENCEROUTES']._serialized_start=560
-  _globals['_INFERENCEROUTES']._serialized_end=779
-  _globals['_ROUTETARGET']._serialized_start=781
-  _globals['_ROUTETARGET']._serialized_end=888
-  _globals['_CATALOGSERVICE']._serialized_start=891
-  _globals['_CATALOGSERVICE']._serialized_end=1425
+  _globals['_CATALOGSERVICE'].methods_by_name['GetReliability']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetReliability']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/models/{slug}/reliability'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListTargets']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListTargets']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\033\022\031/v1/models/{slug}/targets'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListMeasurements']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListMeasurements']._serialized_options = b'\352\307\030\004read\202\323\344\223\002 \022\036/v1/models/{slug}/measurements'
+  _globals['_CATALOGSERVICE'].methods_by_name['GetSnippets']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetSnippets']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\034\022\032/v1/models/{slug}/snippets'
+  _globals['_LISTMODELSREQUEST']._serialized_start=218
+  _globals['_LISTMODELSREQUEST']._serialized_end=322
+  _globals['_LISTMODELSRESPONSE']._serialized_start=324
+  _globals['_LISTMODELSRESPONSE']._serialized_end=430
+  _globals['_GETMODELREQUEST']._serialized_start=432
+  _globals['_GETMODELREQUEST']._serialized_end=463
+  _globals['_GETINPUTSCHEMAREQUEST']._serialized_start=465
+  _globals['_GETINPUTSCHEMAREQUEST']._serialized_end=525
+  _globals['_GETINFERENCEROUTESREQUEST']._serialized_start=527
+  _globals['_GETINFERENCEROUTESREQUEST']._serialized_end=625
+  _globals['_INFERENCEROUTES']._serialized_start=628
+  _globals['_INFERENCEROUTES']._serialized_end=847
+  _globals['_ROUTETARGET']._serialized_start=849
+  _globals['_ROUTETARGET']._serialized_end=956
+  _globals['_GETRELIABILITYREQUEST']._serialized_start=958
+  _globals['_GETRELIABILITYREQUEST']._serialized_end=1052
+  _globals['_RELIABILITY']._serialized_start=1055
+  _globals['_RELIABILITY']._serialized_end=1734
+  _globals['_RELIABILITY_FILTERSENTRY']._serialized_start=1575
+  _globals['_RELIABILITY_FILTERSENTRY']._serialized_end=1621
+  _globals['_RELIABILITY_STATUSCOUNTSENTRY']._serialized_start=1623
+  _globals['_RELIABILITY_STATUSCOUNTSENTRY']._serialized_end=1674
+  _globals['_RELIABILITY_FAILUREREASONCOUNTSENTRY']._serialized_start=1676
+  _globals['_RELIABILITY_FAILUREREASONCOUNTSENTRY']._serialized_end=1734
+  _globals['_LISTTARGETSREQUEST']._serialized_start=1736
+  _globals['_LISTTARGETSREQUEST']._serialized_end=1811
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=1814
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=2195
+  _globals['_LISTMEASUREMENTSREQUEST']._serialized_start=2198
+  _globals['_LISTMEASUREMENTSREQUEST']._serialized_end=2333
+  _globals['_LISTMEASUREMENTSRESPONSE']._serialized_start=2335
+  _globals['_LISTMEASUREMENTSRESPONSE']._serialized_end=2439
+  _globals['_GETSNIPPETSREQUEST']._serialized_start=2441
+  _globals['_GETSNIPPETSREQUEST']._serialized_end=2564
+  _globals['_CATALOGSERVICE']._serialized_start=2567
+  _globals['_CATALOGSERVICE']._serialized_end=3656
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 Reading the catalogue."""
 
 from collections import abc as _abc
+from forge.catalog.v1 import measurement_pb2 as _measurement_pb2
 from forge.catalog.v1 import model_pb2 as _model_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -261,3 +262,377 @@ class RouteTarget(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RouteTarget: _TypeAlias = RouteTarget  # noqa: Y015
+
+@_typing.final
+class GetReliabilityRequest(_message.Message):
+    """Which selection to judge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    GPU_TYPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Slug of the model."""
+    model_version: _builtins.str
+    """Version; the model's default when empty."""
+    gpu_type: _builtins.str
+    """Only this device; any when empty."""
+    region: _builtins.str
+    """Only this region; any when empty."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        gpu_type: _builtins.str = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_type", b"gpu_type", "model_version", b"model_version", "region", b"region", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReliabilityRequest: _TypeAlias = GetReliabilityRequest  # noqa: Y015
+
+@_typing.final
+class Reliability(_message.Message):
+    """How far a selection is verified."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FiltersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class StatusCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class FailureReasonCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    RELIABILITY_STATUS_FIELD_NUMBER: _builtins.int
+    SUPPORTED_ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    STATUS_COUNTS_FIELD_NUMBER: _builtins.int
+    FAILURE_REASON_COUNTS_FIELD_NUMBER: _builtins.int
+    FASTEST_SUPPORTED_TARGET_FIELD_NUMBER: _builtins.int
+    LOWEST_COST_SUPPORTED_TARGET_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Model."""
+    model_version: _builtins.str
+    """Version."""
+    reliability_status: _builtins.str
+    """The best status among the rows, in the order supported, stale, pending, failed, unavailable; pending without any."""
+    supported_rows: _builtins.int
+    """Rows that are supported."""
+    total_rows: _builtins.int
+    """Rows of the selection."""
+    @_builtins.property
+    def filters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the selection was narrowed by: model_version, gpu_type, region, where given."""
+
+    @_builtins.property
+    def status_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Rows by status."""
+
+    @_builtins.property
+    def failure_reason_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Attempts that ended badly in the selection, by reason."""
+
+    @_builtins.property
+    def fastest_supported_target(self) -> _measurement_pb2.TargetRow:
+        """The supported row with the lowest median model time; absent without any."""
+
+    @_builtins.property
+    def lowest_cost_supported_target(self) -> _measurement_pb2.TargetRow:
+        """The supported row with the lowest cost of a warm request; absent where no supported row has a price."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[_measurement_pb2.TargetRow]:
+        """All rows, ordered by device and region."""
+
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        reliability_status: _builtins.str = ...,
+        supported_rows: _builtins.int = ...,
+        total_rows: _builtins.int = ...,
+        filters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        status_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        failure_reason_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        fastest_supported_target: _measurement_pb2.TargetRow | None = ...,
+        lowest_cost_supported_target: _measurement_pb2.TargetRow | None = ...,
+        targets: _abc.Iterable[_measurement_pb2.TargetRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fastest_supported_target", b"fastest_supported_target", "lowest_cost_supported_target", b"lowest_cost_supported_target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure_reason_counts", b"failure_reason_counts", "fastest_supported_target", b"fastest_supported_target", "filters", b"filters", "lowest_cost_supported_target", b"lowest_cost_supported_target", "model_version", b"model_version", "reliability_status", b"reliability_status", "slug", b"slug", "status_counts", b"status_counts", "supported_rows", b"supported_rows", "targets", b"targets", "total_rows", b"total_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reliability: _TypeAlias = Reliability  # noqa: Y015
+
+@_typing.final
+class ListTargetsRequest(_message.Message):
+    """Which table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Slug of the model."""
+    model_version: _builtins.str
+    """Version; the model's default when empty."""
+    baseline: _builtins.str
+    """Row to compare the others with, as gpu_type@region; the fastest one when empty."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        baseline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "model_version", b"model_version", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTargetsRequest: _TypeAlias = ListTargetsRequest  # noqa: Y015
+
+@_typing.final
+class ListTargetsResponse(_message.Message):
+    """The performance table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    SUPPORTED_ROWS_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    FASTEST_SUPPORTED_TARGET_FIELD_NUMBER: _builtins.int
+    LOWEST_COST_SUPPORTED_TARGET_FIELD_NUMBER: _builtins.int
+    LOWEST_COST_PER_OUTPUT_SECOND_SUPPORTED_TARGET_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Model."""
+    model_version: _builtins.str
+    """Version."""
+    baseline: _builtins.str
+    """The row the others are compared with, as gpu_type@region; empty where no row has a time."""
+    supported_rows: _builtins.int
+    """Rows that are supported."""
+    total_rows: _builtins.int
+    """Number of rows."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[_measurement_pb2.TargetRow]:
+        """The rows, ordered by device and region."""
+
+    @_builtins.property
+    def fastest_supported_target(self) -> _measurement_pb2.TargetRow:
+        """The supported row with the lowest median model time; absent without any."""
+
+    @_builtins.property
+    def lowest_cost_supported_target(self) -> _measurement_pb2.TargetRow:
+        """The supported row with the lowest cost of a warm request."""
+
+    @_builtins.property
+    def lowest_cost_per_output_second_supported_target(self) -> _measurement_pb2.TargetRow:
+        """The supported row with the lowest cost of a second of video. It differs from the one above only where rows rest on other
+        requests.
+        """
+
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        targets: _abc.Iterable[_measurement_pb2.TargetRow] | None = ...,
+        baseline: _builtins.str = ...,
+        supported_rows: _builtins.int = ...,
+        total_rows: _builtins.int = ...,
+        fastest_supported_target: _measurement_pb2.TargetRow | None = ...,
+        lowest_cost_supported_target: _measurement_pb2.TargetRow | None = ...,
+        lowest_cost_per_output_second_supported_target: _measurement_pb2.TargetRow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fastest_supported_target", b"fastest_supported_target", "lowest_cost_per_output_second_supported_target", b"lowest_cost_per_output_second_supported_target", "lowest_cost_supported_target", b"lowest_cost_supported_target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "fastest_supported_target", b"fastest_supported_target", "lowest_cost_per_output_second_supported_target", b"lowest_cost_per_output_second_supported_target", "lowest_cost_supported_target", b"lowest_cost_supported_target", "model_version", b"model_version", "slug", b"slug", "supported_rows", b"supported_rows", "targets", b"targets", "total_rows", b"total_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTargetsResponse: _TypeAlias = ListTargetsResponse  # noqa: Y015
+
+@_typing.final
+class ListMeasurementsRequest(_message.Message):
+    """Which measurements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    GPU_TYPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Slug of the model."""
+    model_version: _builtins.str
+    """Version; the model's default when empty."""
+    gpu_type: _builtins.str
+    """Only on this device."""
+    region: _builtins.str
+    """Only in this region."""
+    page_size: _builtins.int
+    """Measurements per page: 1 to 100, 50 when 0."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        gpu_type: _builtins.str = ...,
+        region: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_type", b"gpu_type", "model_version", b"model_version", "page_size", b"page_size", "page_token", b"page_token", "region", b"region", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMeasurementsRequest: _TypeAlias = ListMeasurementsRequest  # noqa: Y015
+
+@_typing.final
+class ListMeasurementsResponse(_message.Message):
+    """A page of measurements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEASUREMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Pass it to get the next page; empty on the last one."""
+    @_builtins.property
+    def measurements(self) -> _containers.RepeatedCompositeFieldContainer[_measurement_pb2.Measurement]:
+        """The measurements, newest first."""
+
+    def __init__(
+        self,
+        *,
+        measurements: _abc.Iterable[_measurement_pb2.Measurement] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["measurements", b"measurements", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMeasurementsResponse: _TypeAlias = ListMeasurementsResponse  # noqa: Y015
+
+@_typing.final
+class GetSnippetsRequest(_message.Message):
+    """Which text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    GPU_TYPE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    BASE_URL_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Slug of the model."""
+    model_version: _builtins.str
+    """Version; the model's default when empty."""
+    gpu_type: _builtins.str
+    """Pin to this device; the scheduler's choice when empty."""
+    region: _builtins.str
+    """Pin to this region; the scheduler's choice when empty."""
+    kind: _builtins.str
+    """Only this kind, as in Snippet; all when empty."""
+    base_url: _builtins.str
+    """Address of the installation as its clients reach it, with or without /v1 at its end; a placeholder when empty."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        gpu_type: _builtins.str = ...,
+        region: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        base_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "gpu_type", b"gpu_type", "kind", b"kind", "model_version", b"model_version", "region", b"region", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSnippetsRequest: _TypeAlias = GetSnippetsRequest  # noqa: Y015

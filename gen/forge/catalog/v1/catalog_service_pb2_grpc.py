@@ -5,6 +5,7 @@ import warnings
 
 from forge.catalog.v1 import catalog_service_pb2 as forge_dot_catalog_dot_v1_dot_catalog__service__pb2
 from forge.catalog.v1 import model_pb2 as forge_dot_catalog_dot_v1_dot_model__pb2
+from forge.catalog.v1 import snippet_pb2 as forge_dot_catalog_dot_v1_dot_snippet__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -56,6 +57,26 @@ class CatalogServiceStub:
                 request_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetInferenceRoutesRequest.SerializeToString,
                 response_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.InferenceRoutes.FromString,
                 _registered_method=True)
+        self.GetReliability = channel.unary_unary(
+                '/forge.catalog.v1.CatalogService/GetReliability',
+                request_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetReliabilityRequest.SerializeToString,
+                response_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.Reliability.FromString,
+                _registered_method=True)
+        self.ListTargets = channel.unary_unary(
+                '/forge.catalog.v1.CatalogService/ListTargets',
+                request_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsRequest.SerializeToString,
+                response_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsResponse.FromString,
+                _registered_method=True)
+        self.ListMeasurements = channel.unary_unary(
+                '/forge.catalog.v1.CatalogService/ListMeasurements',
+                request_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsRequest.SerializeToString,
+                response_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsResponse.FromString,
+                _registered_method=True)
+        self.GetSnippets = channel.unary_unary(
+                '/forge.catalog.v1.CatalogService/GetSnippets',
+                request_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetSnippetsRequest.SerializeToString,
+                response_deserializer=forge_dot_catalog_dot_v1_dot_snippet__pb2.Snippets.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -91,6 +112,37 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReliability(self, request, context):
+        """Says on which targets a version is verified, and which of those is fastest and which cheapest for the example request.
+        MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTargets(self, request, context):
+        """Returns the performance table of a version: every target that is offered, measured or published, compared with one of
+        them. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET when the baseline is none of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMeasurements(self, request, context):
+        """Lists what was measured of a version, newest first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSnippets(self, request, context):
+        """Returns text to copy for a selection: requests, settings, checks, deployments. Secrets in it are placeholders.
+        MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, INVALID_INPUT for an unknown kind or a base URL that is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +165,26 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetInferenceRoutes,
                     request_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetInferenceRoutesRequest.FromString,
                     response_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.InferenceRoutes.SerializeToString,
+            ),
+            'GetReliability': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReliability,
+                    request_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetReliabilityRequest.FromString,
+                    response_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.Reliability.SerializeToString,
+            ),
+            'ListTargets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTargets,
+                    request_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsRequest.FromString,
+                    response_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsResponse.SerializeToString,
+            ),
+            'ListMeasurements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMeasurements,
+                    request_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsRequest.FromString,
+                    response_serializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsResponse.SerializeToString,
+            ),
+            'GetSnippets': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSnippets,
+                    request_deserializer=forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetSnippetsRequest.FromString,
+                    response_serializer=forge_dot_catalog_dot_v1_dot_snippet__pb2.Snippets.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +296,114 @@ class CatalogService:
             '/forge.catalog.v1.CatalogService/GetInferenceRoutes',
             forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetInferenceRoutesRequest.SerializeToString,
             forge_dot_catalog_dot_v1_dot_catalog__service__pb2.InferenceRoutes.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReliability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.catalog.v1.CatalogService/GetReliability',
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetReliabilityRequest.SerializeToString,
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.Reliability.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTargets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.catalog.v1.CatalogService/ListTargets',
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsRequest.SerializeToString,
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListTargetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMeasurements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.catalog.v1.CatalogService/ListMeasurements',
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsRequest.SerializeToString,
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.ListMeasurementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSnippets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.catalog.v1.CatalogService/GetSnippets',
+            forge_dot_catalog_dot_v1_dot_catalog__service__pb2.GetSnippetsRequest.SerializeToString,
+            forge_dot_catalog_dot_v1_dot_snippet__pb2.Snippets.FromString,
             options,
             channel_credentials,
             insecure,

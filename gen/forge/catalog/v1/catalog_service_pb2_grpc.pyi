@@ -6,6 +6,7 @@ Reading the catalogue."""
 from collections import abc as _abc
 from forge.catalog.v1 import catalog_service_pb2 as _catalog_service_pb2
 from forge.catalog.v1 import model_pb2 as _model_pb2
+from forge.catalog.v1 import snippet_pb2 as _snippet_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 
@@ -26,6 +27,20 @@ class CatalogServiceStub:
     GetInferenceRoutes: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetInferenceRoutesRequest, _catalog_service_pb2.InferenceRoutes]
     """Checks a selection and says how to call it: the key is valid, the model and version exist, and the pinned
     target is offered. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED.
+    """
+    GetReliability: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetReliabilityRequest, _catalog_service_pb2.Reliability]
+    """Says on which targets a version is verified, and which of those is fastest and which cheapest for the example request.
+    MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET.
+    """
+    ListTargets: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTargetsRequest, _catalog_service_pb2.ListTargetsResponse]
+    """Returns the performance table of a version: every target that is offered, measured or published, compared with one of
+    them. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET when the baseline is none of them.
+    """
+    ListMeasurements: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListMeasurementsRequest, _catalog_service_pb2.ListMeasurementsResponse]
+    """Lists what was measured of a version, newest first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT."""
+    GetSnippets: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetSnippetsRequest, _snippet_pb2.Snippets]
+    """Returns text to copy for a selection: requests, settings, checks, deployments. Secrets in it are placeholders.
+    MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, INVALID_INPUT for an unknown kind or a base URL that is none.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,6 +78,44 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_catalog_service_pb2.InferenceRoutes]:
         """Checks a selection and says how to call it: the key is valid, the model and version exist, and the pinned
         target is offered. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReliability(
+        self,
+        request: _catalog_service_pb2.GetReliabilityRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.GetReliabilityRequest, _abc.Awaitable[_catalog_service_pb2.Reliability]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.Reliability]:
+        """Says on which targets a version is verified, and which of those is fastest and which cheapest for the example request.
+        MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTargets(
+        self,
+        request: _catalog_service_pb2.ListTargetsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListTargetsRequest, _abc.Awaitable[_catalog_service_pb2.ListTargetsResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListTargetsResponse]:
+        """Returns the performance table of a version: every target that is offered, measured or published, compared with one of
+        them. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET when the baseline is none of them.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMeasurements(
+        self,
+        request: _catalog_service_pb2.ListMeasurementsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.ListMeasurementsRequest, _abc.Awaitable[_catalog_service_pb2.ListMeasurementsResponse]],
+    ) -> _abc.Awaitable[_catalog_service_pb2.ListMeasurementsResponse]:
+        """Lists what was measured of a version, newest first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT."""
+
+    @_abc_1.abstractmethod
+    def GetSnippets(
+        self,
+        request: _catalog_service_pb2.GetSnippetsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.GetSnippetsRequest, _abc.Awaitable[_snippet_pb2.Snippets]],
+    ) -> _abc.Awaitable[_snippet_pb2.Snippets]:
+        """Returns text to copy for a selection: requests, settings, checks, deployments. Secrets in it are placeholders.
+        MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, INVALID_INPUT for an unknown kind or a base URL that is none.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...

@@ -176,6 +176,7 @@ class ModelVersion(_message.Message):
     MAX_RUN_SECONDS_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIGURES_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
+    PROBE_INPUTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Name of the version within its model; `model_version` in requests."""
     title: _builtins.str
@@ -206,6 +207,12 @@ class ModelVersion(_message.Message):
     def route(self) -> Global___InferenceRoute:
         """How to call the version."""
 
+    @_builtins.property
+    def probe_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
+        """What a probe renders after the example: inputs in place of the example's, so that the estimate of other sizes rests on
+        measurements. The first of them is also what a probe begins with on a runtime that has just started.
+        """
+
     def __init__(
         self,
         *,
@@ -222,10 +229,11 @@ class ModelVersion(_message.Message):
         max_run_seconds: _builtins.int = ...,
         published_figures: _abc.Iterable[Global___PublishedFigure] | None = ...,
         route: Global___InferenceRoute | None = ...,
+        probe_inputs: _abc.Iterable[_struct_pb2.Struct] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "parameters_billions", b"parameters_billions", "route", b"route"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "max_run_seconds", b"max_run_seconds", "parameters_billions", b"parameters_billions", "pipeline", b"pipeline", "published_figures", b"published_figures", "route", b"route", "title", b"title", "version", b"version", "vram_floor_gib", b"vram_floor_gib", "vram_floor_source", b"vram_floor_source", "weights_dtype", b"weights_dtype", "weights_repository", b"weights_repository", "weights_revision", b"weights_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_parameters_billions", b"_parameters_billions", "context_window_tokens", b"context_window_tokens", "max_run_seconds", b"max_run_seconds", "parameters_billions", b"parameters_billions", "pipeline", b"pipeline", "probe_inputs", b"probe_inputs", "published_figures", b"published_figures", "route", b"route", "title", b"title", "version", b"version", "vram_floor_gib", b"vram_floor_gib", "vram_floor_source", b"vram_floor_source", "weights_dtype", b"weights_dtype", "weights_repository", b"weights_repository", "weights_revision", b"weights_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015

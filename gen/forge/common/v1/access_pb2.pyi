@@ -13,5 +13,6 @@ DESCRIPTOR: _descriptor.FileDescriptor
 REQUIRED_SCOPE_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """The scope the caller's key MUST hold: "read", "inference" or "admin". `admin` includes the others;
-`inference` includes `read`.
+`inference` includes `read`. "service" is for RPCs between the platform's own services: no key holds it, and the edge
+offers no service that has one.
 """

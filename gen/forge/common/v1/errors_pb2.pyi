@@ -58,7 +58,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """NOT_FOUND, 404. No API key has this id in the caller's account."""
     ERROR_REASON_NO_ESTIMATE: _ErrorReason.ValueType  # 25
-    """NOT_FOUND, 404. No price is known for this target, so no cost can be estimated."""
+    """NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated."""
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 26
     """NOT_FOUND, 404. No route of the API has this path and method."""
     ERROR_REASON_PREVIEW_NOT_READY: _ErrorReason.ValueType  # 27
@@ -67,6 +67,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND, 404. No webhook has this id in the caller's account."""
     ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 29
     """NOT_FOUND, 404. No delivery has this id in the caller's account."""
+    ERROR_REASON_PROBE_NOT_FOUND: _ErrorReason.ValueType  # 38
+    """NOT_FOUND, 404. No probe has this id."""
     ERROR_REASON_TARGET_NOT_OFFERED: _ErrorReason.ValueType  # 30
     """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 31
@@ -163,7 +165,7 @@ ERROR_REASON_VIDEO_NOT_READY: ErrorReason.ValueType  # 23
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
 """NOT_FOUND, 404. No API key has this id in the caller's account."""
 ERROR_REASON_NO_ESTIMATE: ErrorReason.ValueType  # 25
-"""NOT_FOUND, 404. No price is known for this target, so no cost can be estimated."""
+"""NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated."""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 26
 """NOT_FOUND, 404. No route of the API has this path and method."""
 ERROR_REASON_PREVIEW_NOT_READY: ErrorReason.ValueType  # 27
@@ -172,6 +174,8 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 28
 """NOT_FOUND, 404. No webhook has this id in the caller's account."""
 ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 29
 """NOT_FOUND, 404. No delivery has this id in the caller's account."""
+ERROR_REASON_PROBE_NOT_FOUND: ErrorReason.ValueType  # 38
+"""NOT_FOUND, 404. No probe has this id."""
 ERROR_REASON_TARGET_NOT_OFFERED: ErrorReason.ValueType  # 30
 """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 31

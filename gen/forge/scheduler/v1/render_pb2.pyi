@@ -60,6 +60,7 @@ class Render(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     WAS_COLD_START_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_USD_FIELD_NUMBER: _builtins.int
+    ACTUAL_COST_USD_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     LAST_SEQ_FIELD_NUMBER: _builtins.int
@@ -80,8 +81,11 @@ class Render(_message.Message):
     PAUSE_AFTER_STEP_FIELD_NUMBER: _builtins.int
     RETRY_OF_FIELD_NUMBER: _builtins.int
     BRANCH_OF_FIELD_NUMBER: _builtins.int
+    FINISH_WITHIN_SECONDS_FIELD_NUMBER: _builtins.int
     GPU_SECONDS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_GPU_SECONDS_P90_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier; made by the server."""
     slug: _builtins.str
@@ -98,6 +102,8 @@ class Render(_message.Message):
     """Whether a runtime had to be started for it; absent until it is placed."""
     estimated_cost_usd: _builtins.float
     """What it was expected to cost when it was placed, in US dollars; absent when no estimate was possible."""
+    actual_cost_usd: _builtins.float
+    """What its attempts have cost so far, the one that runs included; absent where no price was known."""
     trace_id: _builtins.str
     """Trace of the render; empty when the request was not traced."""
     last_seq: _builtins.int
@@ -128,8 +134,14 @@ class Render(_message.Message):
     """The render this one tries again; empty for none."""
     branch_of: _builtins.str
     """The paused render this one was branched from; empty for none."""
+    finish_within_seconds: _builtins.float
+    """Time it is wanted in, from when it was accepted; absent without such a wish."""
     gpu_seconds: _builtins.float
     """Device time it has held so far, over all attempts."""
+    estimated_gpu_seconds: _builtins.float
+    """Device time it was expected to take when it was placed; absent when no estimate was possible."""
+    estimated_gpu_seconds_p90: _builtins.float
+    """Device time that nine of ten such renders were expected to stay within."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """How far it is; the same as in the newest event."""
@@ -200,6 +212,7 @@ class Render(_message.Message):
         timing: Global___Timing | None = ...,
         was_cold_start: _builtins.bool | None = ...,
         estimated_cost_usd: _builtins.float | None = ...,
+        actual_cost_usd: _builtins.float | None = ...,
         trace_id: _builtins.str = ...,
         error: Global___RenderError | None = ...,
         last_seq: _builtins.int = ...,
@@ -220,15 +233,26 @@ class Render(_message.Message):
         pause_after_step: _builtins.int = ...,
         retry_of: _builtins.str = ...,
         branch_of: _builtins.str = ...,
+        finish_within_seconds: _builtins.float | None = ...,
         gpu_seconds: _builtins.float = ...,
         attempts: _abc.Iterable[Global___RenderAttempt] | None = ...,
+        estimated_gpu_seconds: _builtins.float | None = ...,
+        estimated_gpu_seconds_p90: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "expires_at", b"expires_at", "max_cost_usd", b"max_cost_usd", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "expires_at", b"expires_at", "finish_within_seconds", b"finish_within_seconds", "max_cost_usd", b"max_cost_usd", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "attempt", b"attempt", "attempts", b"attempts", "branch_of", b"branch_of", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "events_url", b"events_url", "expires_at", b"expires_at", "explanation", b"explanation", "gpu_seconds", b"gpu_seconds", "id", b"id", "last_seq", b"last_seq", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model_version", b"model_version", "output", b"output", "pause_after_step", b"pause_after_step", "peak_memory", b"peak_memory", "phase", b"phase", "prefer", b"prefer", "preview_url", b"preview_url", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "attempt", b"attempt", "attempts", b"attempts", "branch_of", b"branch_of", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "events_url", b"events_url", "expires_at", b"expires_at", "explanation", b"explanation", "finish_within_seconds", b"finish_within_seconds", "gpu_seconds", b"gpu_seconds", "id", b"id", "last_seq", b"last_seq", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model_version", b"model_version", "output", b"output", "pause_after_step", b"pause_after_step", "peak_memory", b"peak_memory", "phase", b"phase", "prefer", b"prefer", "preview_url", b"preview_url", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__actual_cost_usd: _TypeAlias = _typing.Literal["actual_cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__actual_cost_usd: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__estimated_cost_usd: _TypeAlias = _typing.Literal["estimated_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__estimated_cost_usd: _TypeAlias = _typing.Literal["_estimated_cost_usd", b"_estimated_cost_usd"]  # noqa: Y015
+    _WhichOneofReturnType__estimated_gpu_seconds: _TypeAlias = _typing.Literal["estimated_gpu_seconds"]  # noqa: Y015
+    _WhichOneofArgType__estimated_gpu_seconds: _TypeAlias = _typing.Literal["_estimated_gpu_seconds", b"_estimated_gpu_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__estimated_gpu_seconds_p90: _TypeAlias = _typing.Literal["estimated_gpu_seconds_p90"]  # noqa: Y015
+    _WhichOneofArgType__estimated_gpu_seconds_p90: _TypeAlias = _typing.Literal["_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90"]  # noqa: Y015
+    _WhichOneofReturnType__finish_within_seconds: _TypeAlias = _typing.Literal["finish_within_seconds"]  # noqa: Y015
+    _WhichOneofArgType__finish_within_seconds: _TypeAlias = _typing.Literal["_finish_within_seconds", b"_finish_within_seconds"]  # noqa: Y015
     _WhichOneofReturnType__max_cost_usd: _TypeAlias = _typing.Literal["max_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__max_cost_usd: _TypeAlias = _typing.Literal["_max_cost_usd", b"_max_cost_usd"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -236,7 +260,15 @@ class Render(_message.Message):
     _WhichOneofReturnType__was_cold_start: _TypeAlias = _typing.Literal["was_cold_start"]  # noqa: Y015
     _WhichOneofArgType__was_cold_start: _TypeAlias = _typing.Literal["_was_cold_start", b"_was_cold_start"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__actual_cost_usd) -> _WhichOneofReturnType__actual_cost_usd | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_cost_usd) -> _WhichOneofReturnType__estimated_cost_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_gpu_seconds) -> _WhichOneofReturnType__estimated_gpu_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimated_gpu_seconds_p90) -> _WhichOneofReturnType__estimated_gpu_seconds_p90 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__finish_within_seconds) -> _WhichOneofReturnType__finish_within_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_usd) -> _WhichOneofReturnType__max_cost_usd | None: ...
     @_typing.overload
@@ -252,6 +284,26 @@ class RenderAttempt(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PhaseGpuSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ATTEMPT_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
@@ -261,6 +313,8 @@ class RenderAttempt(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RESUMED_STEPS_FIELD_NUMBER: _builtins.int
+    PHASE_GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    COST_USD_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which try: 1, 2, 3, …"""
     epoch: _builtins.int
@@ -275,6 +329,8 @@ class RenderAttempt(_message.Message):
     """What happened, for people."""
     resumed_steps: _builtins.int
     """Denoising steps that a checkpoint of an earlier try had brought."""
+    cost_usd: _builtins.float
+    """What it cost; absent where no price was known."""
     @_builtins.property
     def target(self) -> _target_pb2.Target:
         """Where it ran."""
@@ -286,6 +342,10 @@ class RenderAttempt(_message.Message):
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended; absent while it runs."""
+
+    @_builtins.property
+    def phase_gpu_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Device time by phase; "starting" is the cold start."""
 
     def __init__(
         self,
@@ -299,12 +359,16 @@ class RenderAttempt(_message.Message):
         outcome: _builtins.str = ...,
         message: _builtins.str = ...,
         resumed_steps: _builtins.int = ...,
+        phase_gpu_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cost_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "cost_usd", b"cost_usd", "ended_at", b"ended_at", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "ended_at", b"ended_at", "epoch", b"epoch", "gpu_seconds", b"gpu_seconds", "message", b"message", "outcome", b"outcome", "resumed_steps", b"resumed_steps", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempt", b"attempt", "cost_usd", b"cost_usd", "ended_at", b"ended_at", "epoch", b"epoch", "gpu_seconds", b"gpu_seconds", "message", b"message", "outcome", b"outcome", "phase_gpu_seconds", b"phase_gpu_seconds", "resumed_steps", b"resumed_steps", "started_at", b"started_at", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
+    _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_usd) -> _WhichOneofReturnType__cost_usd | None: ...
 
 Global___RenderAttempt: _TypeAlias = RenderAttempt  # noqa: Y015
 

@@ -24,6 +24,8 @@ class RenderServiceStub:
       `priority`: low, normal (the default) or high, among the account's own renders;
       `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
       `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+      `finish_within_seconds`: a wish, from the acceptance on: the cheapest target that is expected to keep it is chosen, whatever
+      `prefer` says, and the fastest one when none is; a warning says when none was at the start. Unlike a deadline it stops nothing;
       `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
       `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
       `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with
@@ -86,6 +88,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
       `priority`: low, normal (the default) or high, among the account's own renders;
       `prefer`: cheapest (the default) or fastest, where there is a choice of targets;
       `max_cost_usd`: a target that is expected to cost more is not chosen, and the render is stopped when it has cost that;
+      `finish_within_seconds`: a wish, from the acceptance on: the cheapest target that is expected to keep it is chosen, whatever
+      `prefer` says, and the fastest one when none is; a warning says when none was at the start. Unlike a deadline it stops nothing;
       `deadline`: a time (RFC 3339) at which the render is stopped if it has not ended;
       `pause_after_step`: the denoising step after which it pauses with a preview, to be continued, branched or canceled;
       `on_out_of_memory`: make_room, the default, lets a render whose device has too little memory go on more slowly with

@@ -67,12 +67,33 @@ class LoadEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SoftwareEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PHASE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DONE_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     LOAD_MS_FIELD_NUMBER: _builtins.int
+    SOFTWARE_FIELD_NUMBER: _builtins.int
     phase: _builtins.str
     """One of: imports, building_weights, weights, warm_up, ready, failed."""
     message: _builtins.str
@@ -87,6 +108,10 @@ class LoadEvent(_message.Message):
     def failure(self) -> Global___AttemptFailure:
         """Why it failed; present only when `phase` is failed."""
 
+    @_builtins.property
+    def software(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its results rely on besides the inputs, by name: weights, libraries, device; only when `phase` is ready."""
+
     def __init__(
         self,
         *,
@@ -96,10 +121,11 @@ class LoadEvent(_message.Message):
         total_bytes: _builtins.float | None = ...,
         failure: Global___AttemptFailure | None = ...,
         load_ms: _builtins.int | None = ...,
+        software: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_done_bytes", b"_done_bytes", "_load_ms", b"_load_ms", "_total_bytes", b"_total_bytes", "done_bytes", b"done_bytes", "failure", b"failure", "load_ms", b"load_ms", "total_bytes", b"total_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_bytes", b"_done_bytes", "_load_ms", b"_load_ms", "_total_bytes", b"_total_bytes", "done_bytes", b"done_bytes", "failure", b"failure", "load_ms", b"load_ms", "message", b"message", "phase", b"phase", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_done_bytes", b"_done_bytes", "_load_ms", b"_load_ms", "_total_bytes", b"_total_bytes", "done_bytes", b"done_bytes", "failure", b"failure", "load_ms", b"load_ms", "message", b"message", "phase", b"phase", "software", b"software", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__done_bytes: _TypeAlias = _typing.Literal["done_bytes"]  # noqa: Y015
     _WhichOneofArgType__done_bytes: _TypeAlias = _typing.Literal["_done_bytes", b"_done_bytes"]  # noqa: Y015
