@@ -5,13 +5,18 @@ from importlib.metadata import version
 
 import click
 
+from forge_cli.commands.catalogue import catalogue
 from forge_cli.commands.demo import demo
+from forge_cli.commands.estimate import estimate
 from forge_cli.commands.going_on import branch, continue_paused, retry
 from forge_cli.commands.keys import keys
-from forge_cli.commands.models import estimate, model, models
+from forge_cli.commands.models import model, models
+from forge_cli.commands.money import prices, receipt, usage
+from forge_cli.commands.probes import probe, probes
 from forge_cli.commands.renders import cancel, render, renders, watch
 from forge_cli.commands.runtimes import capacity, runtimes, stop
 from forge_cli.commands.start import start
+from forge_cli.commands.targets import targets
 from forge_cli.commands.up import up
 from forge_cli.commands.webhooks import webhooks
 from forge_cli.commands.why import why
@@ -32,6 +37,7 @@ for command in (
     demo,
     models,
     model,
+    targets,
     estimate,
     render,
     watch,
@@ -45,6 +51,12 @@ for command in (
     start,
     stop,
     capacity,
+    probe,
+    probes,
+    receipt,
+    usage,
+    prices,
+    catalogue,
     webhooks,
     keys,
 ):

@@ -12,6 +12,7 @@ import grpc
 from forge.accounts.v1.account_service_pb2_grpc import AccountServiceStub
 from forge.billing.v1.billing_estimate_service_pb2_grpc import BillingEstimateServiceStub
 from forge.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
+from forge.scheduler.v1.probe_service_pb2_grpc import ProbeServiceStub
 from forge.scheduler.v1.render_service_pb2_grpc import RenderServiceStub
 from forge.scheduler.v1.runtime_service_pb2_grpc import RuntimeServiceStub
 from forge.scheduler.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -38,6 +39,7 @@ class Client:
         self.estimates = BillingEstimateServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
         self.renders = RenderServiceStub(channel)
+        self.probes = ProbeServiceStub(channel)
         self.runtimes = RuntimeServiceStub(channel)
         self.webhooks = WebhookServiceStub(channel)
         self._was_reached = False

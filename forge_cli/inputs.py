@@ -20,6 +20,7 @@ ROUTING_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "priority": {"type": "string"},
         "prefer": {"type": "string"},
         "max_cost_usd": {"type": "number"},
+        "finish_within_seconds": {"type": "number"},
         "deadline": {"type": "string"},
         "pause_after_step": {"type": "integer"},
         "on_out_of_memory": {"type": "string"},

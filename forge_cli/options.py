@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ import click
 
 from forge_cli.home import Home
 from forge_cli.settings import Settings, load
-from forge_cli.times import MomentType, rfc_3339
+from forge_cli.times import DurationType, MomentType, rfc_3339
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +40,7 @@ image_option = click.option(
 pause_option = click.option(
     "--pause-after-step", type=click.IntRange(min=1), metavar="N", help="Pause after this step, with a preview."
 )
+wide_option = click.option("--wide", "is_wide", is_flag=True, help="Show every column, however wide the terminal is.")
 region_option = click.option("--region", default="", help="Pin to this region, for example eu-north2.")
 
 
@@ -49,24 +50,45 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float | No
     return value
 
 
+def _in_seconds(_context: click.Context, _option: click.Parameter, value: timedelta | None) -> float | None:
+    return value.total_seconds() if value else None
+
+
+prefer_option = click.option(
+    "--prefer", type=click.Choice(["cheapest", "fastest"]), help="Where there is a choice of targets."
+)
+max_cost_option = click.option(
+    "--max-cost",
+    "--max-cost-usd",
+    "max_cost",
+    type=float,
+    metavar="USD",
+    callback=_finite,
+    help="Run only where it is expected to cost at most this, and stop it when it has.",
+)
+deadline_option = click.option(
+    "--deadline",
+    type=MomentType(),
+    metavar="TIME",
+    help="Stop it if it has not ended by then: 90s, 10m, 2h, or 2030-01-31T18:00:00Z.",
+)
+finish_within_option = click.option(
+    "--finish-within",
+    "finish_within_seconds",
+    type=DurationType(),
+    callback=_in_seconds,
+    metavar="DURATION",
+    help="Run on the cheapest target that is expected to be done by then: 90s, 3m. It stops nothing.",
+)
+
+
 def wishes_options(command: Command) -> Command:
     """Adds what a render is asked for beside its inputs; the command gets `wishes: dict`, by the names of a request."""
 
     @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Among your own renders.")
-    @click.option("--prefer", type=click.Choice(["cheapest", "fastest"]), help="Where there is a choice of targets.")
-    @click.option(
-        "--max-cost",
-        type=float,
-        metavar="USD",
-        callback=_finite,
-        help="Run only where it is expected to cost at most this, and stop it when it has.",
-    )
-    @click.option(
-        "--deadline",
-        type=MomentType(),
-        metavar="TIME",
-        help="Stop it if it has not ended by then: 90s, 10m, 2h, or 2030-01-31T18:00:00Z.",
-    )
+    @prefer_option
+    @max_cost_option
+    @deadline_option
     @pause_option
     @click.option(
         "--idempotency-key",

@@ -32,6 +32,8 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "QUOTA_EXCEEDED": "see what waits with: forge renders --status queued, and give up with: forge cancel ID",
         "TARGET_OVERLOADED": "see where there is room with: forge capacity",
         "WEBHOOK_NOT_FOUND": "see which there are with: forge webhooks list",
+        "PROBE_NOT_FOUND": "see which there are with: forge probes",
+        "NO_ESTIMATE": "see what is known of each target with: forge targets SLUG",
         "DELIVERY_NOT_FOUND": "see which there are with: forge webhooks deliveries",
     }
 )

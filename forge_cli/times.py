@@ -1,7 +1,7 @@
 """Durations and moments, as people type them."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import click
@@ -64,6 +64,29 @@ class MomentType(click.ParamType[datetime]):
         try:
             return moment(value, datetime.now(UTC)).astimezone(UTC)
         except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def day(text: str, today: date) -> date:
+    """The day that "2030-01-31" names, or "7d" before `today`. ValueError for anything else."""
+    try:
+        return today - duration(text) if text.endswith("d") else date.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ValueError("write it as a day, such as 2030-01-31, or as days ago: 7d") from None
+
+
+class DayType(click.ParamType[date]):
+    """A day in UTC on the command line."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The day, or click's way of saying what is wrong."""
+        if isinstance(value, date):
+            return value
+        try:
+            return day(value, datetime.now(UTC).date())
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 

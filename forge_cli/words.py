@@ -36,6 +36,24 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def seconds_range(low: float, high: float) -> str:
+    """Two durations as the bounds of one: "40.1–43.0 s", "10.9–11.3 min", "1.2–1.4 h"."""
+    if high < 99.95:
+        return f"{low:.1f}–{high:.1f} s"
+    size_seconds, unit = (60, "min") if high < 3600 else (3600, "h")
+    return f"{low / size_seconds:.1f}–{high / size_seconds:.1f} {unit}"
+
+
+def age(value: float | None) -> str:
+    """How long ago, roughly: "40 s", "12 min", "3 h", "9 d"."""
+    if value is None:
+        return NOT_KNOWN
+    for size_seconds, unit, limit in ((1, "s", 60), (60, "min", 3600), (3600, "h", 48 * 3600)):
+        if value < limit:
+            return f"{int(value / size_seconds)} {unit}"
+    return f"{int(value / 86_400)} d"
+
+
 def eta(progress: Progress) -> str:
     """How much time is left: "40.0 s to 2 min 05 s", from half of the cases to nine of ten; "" when unknown."""
     if not progress.HasField("eta_seconds_p50"):
@@ -50,11 +68,39 @@ def measured_ms(message: Message, field: str) -> str:
     return seconds(getattr(message, field) / 1000 if message.HasField(field) else None)
 
 
+def known(message: Message, field: str) -> Any:
+    """The value of an optional field; None when it is absent."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
 def dollars(value: float | None) -> str:
-    """An amount in US dollars with the digits that matter at its size."""
+    """An amount in US dollars with the digits that matter at its size: "$4.50", "$0.0123", "$0.000150"."""
     if value is None:
         return NOT_KNOWN
-    return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+    if value >= 1 or value == 0:
+        return f"${value:.2f}"
+    return f"${value:.4f}" if value >= 0.001 else f"${value:.6f}"
+
+
+def exact_dollars(value: float | None) -> str:
+    """An amount to the millionth, so that amounts below each other can be added up: "$0.004650"."""
+    return NOT_KNOWN if value is None else f"${value:.6f}"
+
+
+def share(value: float) -> str:
+    """A share of a whole: "97 %"."""
+    return f"{value * 100:.0f} %"
+
+
+def difference(value: float) -> str:
+    """How far something differs from what it is compared with: "+12 %", "-36 %", "0 %"."""
+    whole = round(value * 100)
+    return f"{whole:+d} %" if whole else "0 %"
+
+
+def gib(value: float | None) -> str:
+    """An amount of memory: "12.4 GiB"."""
+    return NOT_KNOWN if value is None else f"{value:.1f} GiB"
 
 
 def size(count: int) -> str:
@@ -105,6 +151,8 @@ def outcome(render: Render) -> str:
         parts.append(f"cold start {measured_ms(render.timing, 'cold_start_ms')}")
     if render.status == "succeeded":
         parts.append(video(render))
+    if render.HasField("actual_cost_usd"):
+        parts.append(f"cost {dollars(render.actual_cost_usd)}")
     if render.HasField("estimated_cost_usd"):
         parts.append(f"estimate {dollars(render.estimated_cost_usd)}")
     return " · ".join(parts)

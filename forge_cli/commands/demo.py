@@ -119,10 +119,8 @@ def result_table(renders: list[Render]) -> Table:
         "frames": [str(render.output.num_frames) for render in renders],
         "picture": [f"{render.output.width}×{render.output.height} at {render.output.fps:g} fps" for render in renders],
         "size": [words.size(render.output.size_bytes) for render in renders],
-        "estimate": [
-            words.dollars(render.estimated_cost_usd if render.HasField("estimated_cost_usd") else None)
-            for render in renders
-        ],
+        "estimate": [words.dollars(words.known(render, "estimated_cost_usd")) for render in renders],
+        "cost": [words.dollars(words.known(render, "actual_cost_usd")) for render in renders],
     }
     for name, cells in rows.items():
         table.add_row(name, *(Text(cell) for cell in cells))

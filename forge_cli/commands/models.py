@@ -1,23 +1,39 @@
-"""forge models, model, estimate: what can be run, with which inputs, and what it would cost."""
+"""forge models, model: what can be run, with which inputs, and how well it runs here."""
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import click
-from forge.billing.v1.billing_estimate_service_pb2 import GetRunEstimateRequest
-from forge.billing.v1.estimate_pb2 import RunEstimate
-from forge.catalog.v1.catalog_service_pb2 import GetInputSchemaRequest, GetModelRequest, ListModelsRequest
+from forge.catalog.v1.catalog_service_pb2 import (
+    GetInputSchemaRequest,
+    GetModelRequest,
+    GetReliabilityRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+    ListTargetsRequest,
+    ListTargetsResponse,
+    Reliability,
+)
 from forge.catalog.v1.model_pb2 import InputSchema, Model
+from forge.scheduler.v1.runtime_service_pb2 import FamilyStatus, GetFamilyStatusRequest
 from google.protobuf import json_format
 from rich.console import Console
 from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
-from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
+from forge_cli.failures import CommandFailed
+from forge_cli.options import client_options, json_option, version_option, wide_option
+from forge_cli.performance import name_of, show_performance
 from forge_cli.settings import Settings
 
 _LONGEST_EXAMPLE_VALUE = 60
+_REMARK_SECONDS = 5.0
+"""How long the list waits for what it can do without."""
+
+Answer = TypeVar("Answer")
 
 
 @click.command()
@@ -27,9 +43,15 @@ _LONGEST_EXAMPLE_VALUE = 60
 @json_option
 @client_options
 def models(settings: Settings, query: str, modality: str, tag: str, as_json: bool) -> None:
-    """List the models of the catalogue."""
+    """List the models of the catalogue, on how many targets each is verified, and how warm it is."""
     request = ListModelsRequest(query=query, modality=modality, tag=tag, page_size=100)
-    answer = run_with(settings, lambda client: client.call(client.catalog.ListModels, request))
+
+    async def ask(client: Client) -> tuple[ListModelsResponse, list[list[str]]]:
+        answer = await client.call(client.catalog.ListModels, request)
+        remarks = [] if as_json else [_remarks(client, model) for model in answer.models]
+        return answer, await asyncio.gather(*remarks)
+
+    answer, remarks = run_with(settings, ask)
     if as_json:
         words.show_json(answer)
         return
@@ -38,30 +60,77 @@ def models(settings: Settings, query: str, modality: str, tag: str, as_json: boo
             model.slug,
             f"{', '.join(model.input_modalities)} → {', '.join(model.output_modalities)}",
             model.default_version,
+            *told,
             model.license.id,
             model.title,
         ]
-        for model in answer.models
+        for model, told in zip(answer.models, remarks, strict=True)
     ]
-    words.show_table(
-        words.stdout_console(), ["MODEL", "DOES", "VERSION", "LICENCE", "TITLE"], rows, empty="no model matches"
+    columns = ["MODEL", "DOES", "VERSION", "VERIFIED", "RUNTIMES", "LICENCE", "TITLE"]
+    words.show_table(words.stdout_console(), columns, rows, empty="no model matches")
+
+
+async def _remarks(client: Client, model: Model) -> list[str]:
+    """On how many targets the default version is verified, and how warm it is; a dash for what is not known now."""
+    verified, family = await asyncio.gather(
+        _unless_refused(
+            client.call(
+                client.catalog.GetReliability,
+                GetReliabilityRequest(slug=model.slug),
+                timeout_seconds=_REMARK_SECONDS,
+                retry_seconds=0,
+            )
+        ),
+        _unless_refused(
+            client.call(
+                client.runtimes.GetFamilyStatus,
+                GetFamilyStatusRequest(slug=model.slug),
+                timeout_seconds=_REMARK_SECONDS,
+                retry_seconds=0,
+            )
+        ),
     )
+    return [
+        f"{verified.supported_rows} of {verified.total_rows}" if verified else words.NOT_KNOWN,
+        _warmth(family) if family else words.NOT_KNOWN,
+    ]
+
+
+async def _unless_refused(answer: Awaitable[Answer]) -> Answer | None:
+    try:
+        return await answer
+    except CommandFailed:
+        return None
+
+
+def _warmth(family: FamilyStatus) -> str:
+    alike = sum(runtime.status == family.status for runtime in family.runtimes)
+    return f"{alike} {family.status}" if alike else family.status
 
 
 @click.command()
 @click.argument("slug")
 @version_option
+@wide_option
 @json_option
 @client_options
-def model(settings: Settings, slug: str, version: str, as_json: bool) -> None:
-    """Show a model: its page, its inputs and an example."""
+def model(settings: Settings, slug: str, version: str, is_wide: bool, as_json: bool) -> None:
+    """Show a model: its page, its inputs, an example, and how well it runs on each target."""
 
-    async def ask(client: Client) -> tuple[Model, InputSchema]:
-        found = await client.call(client.catalog.GetModel, GetModelRequest(slug=slug))
-        request = GetInputSchemaRequest(slug=slug, model_version=version)
-        return found, await client.call(client.catalog.GetInputSchema, request)
+    async def ask(client: Client) -> tuple[Model, InputSchema, Reliability | None, ListTargetsResponse | None]:
+        """The ledger may be missing: the page is worth showing without it."""
+        return await asyncio.gather(
+            client.call(client.catalog.GetModel, GetModelRequest(slug=slug)),
+            client.call(client.catalog.GetInputSchema, GetInputSchemaRequest(slug=slug, model_version=version)),
+            _unless_refused(
+                client.call(client.catalog.GetReliability, GetReliabilityRequest(slug=slug, model_version=version))
+            ),
+            _unless_refused(
+                client.call(client.catalog.ListTargets, ListTargetsRequest(slug=slug, model_version=version))
+            ),
+        )
 
-    found, inputs = run_with(settings, ask)
+    found, inputs, reliability, targets = run_with(settings, ask)
     if as_json:
         words.show_json(found)
         return
@@ -84,51 +153,27 @@ def model(settings: Settings, slug: str, version: str, as_json: bool) -> None:
     _show_inputs(console, json_format.MessageToDict(inputs.schema))
     console.print(Text("\nExample", style="bold"))
     console.print(Text(_example(json_format.MessageToDict(inputs.example)), no_wrap=False))
-
-
-@click.command()
-@click.argument("slug")
-@version_option
-@gpu_type_option
-@region_option
-@json_option
-@client_options
-def estimate(settings: Settings, slug: str, version: str, gpu_type: str, region: str, as_json: bool) -> None:
-    """Show what a request with the model's example inputs would take and cost, per target."""
-    request = GetRunEstimateRequest(slug=slug, model_version=version, gpu_type=gpu_type, region=region)
-    found = run_with(settings, lambda client: client.call(client.estimates.GetRunEstimate, request))
-    if as_json:
-        words.show_json(found)
+    console.print(Text(f"\nTargets of {inputs.model_version}", style="bold"))
+    if not (reliability and targets):
+        console.print(Text("what was measured cannot be told now"))
         return
-    _show_estimate(words.stdout_console(), found)
+    console.print(Text(_summary(reliability)), soft_wrap=True)
+    show_performance(console, targets, is_wide=is_wide)
 
 
-def _show_estimate(console: Console, found: RunEstimate) -> None:
-    selected = found.selected_target
-    console.print(
-        Text(
-            f"{found.slug} {found.model_version} on {selected.gpu_type} {selected.region}: "
-            f"{words.dollars(found.estimated_warm_request_cost_usd)} warm, "
-            f"{words.dollars(found.estimated_first_cold_request_cost_usd)} with a cold start"
-        )
-    )
-    rows = []
-    for target in found.targets:
-        cold = target.HasField("estimated_first_cold_request_cost_usd")
-        rows.append(
-            [
-                f"{target.gpu_type} {target.region}",
-                words.seconds(target.request_ms / 1000),
-                words.measured_ms(target, "cold_start_ms"),
-                words.dollars(target.estimated_warm_request_cost_usd),
-                words.dollars(target.estimated_first_cold_request_cost_usd if cold else None),
-                words.dollars(target.estimated_cost_per_output_second_usd),
-                words.dollars(target.cost_per_gpu_hour_usd),
-                f"{target.basis}, n={target.sample_count}" if target.HasField("sample_count") else target.basis,
-            ]
-        )
-    columns = ["TARGET", ">REQUEST", ">COLD START", ">$ WARM", ">$ COLD", ">$/OUTPUT S", ">$/GPU-HOUR", "BASIS"]
-    words.show_table(console, columns, rows, empty="no target has a figure")
+def _summary(found: Reliability) -> str:
+    parts = [found.reliability_status]
+    if found.HasField("fastest_supported_target"):
+        fastest = found.fastest_supported_target
+        parts.append(f"fastest on {name_of(fastest)} in {words.measured_ms(fastest, 'request_ms_p50')}")
+    if found.HasField("lowest_cost_supported_target"):
+        cheapest = found.lowest_cost_supported_target
+        cost = words.dollars(words.known(cheapest, "estimated_warm_request_cost_usd"))
+        parts.append(f"cheapest on {name_of(cheapest)} at {cost}")
+    if found.failure_reason_counts:
+        reasons = [f"{count} {reason}" for reason, count in sorted(found.failure_reason_counts.items())]
+        parts.append(f"attempts that ended badly: {', '.join(reasons)}")
+    return "; ".join(parts)
 
 
 def _show_inputs(console: Console, schema: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from forge_cli.client import Client, run_with
 from forge_cli.inputs import build_inputs
 from forge_cli.options import (
     client_options,
+    finish_within_option,
     gpu_type_option,
     image_option,
     json_option,
@@ -41,6 +42,7 @@ from forge_cli.settings import Settings
 @version_option
 @gpu_type_option
 @region_option
+@finish_within_option
 @wishes_options
 @client_options
 def render(
@@ -52,6 +54,7 @@ def render(
     version: str,
     gpu_type: str,
     region: str,
+    finish_within_seconds: float | None,
     wishes: dict[str, Any],
 ) -> None:
     """Render a video with the model SLUG and fetch it. See its inputs with: forge model SLUG.
@@ -67,6 +70,8 @@ def render(
         schema = json_format.MessageToDict(inputs.schema)
         body = build_inputs(schema, parameters, image, slug=slug)
         body |= {"model": slug, **{name: value for name, value in pins.items() if value}, **wishes}
+        if finish_within_seconds:
+            body["finish_within_seconds"] = finish_within_seconds
         body.setdefault("request_id", str(uuid.uuid4()))
         body.setdefault("model_version", inputs.model_version)
         struct = Struct()

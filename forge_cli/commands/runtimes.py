@@ -42,11 +42,15 @@ def runtimes(settings: Settings, slug: str | None, version: str, as_json: bool) 
 @version_option
 @gpu_type_option
 @region_option
+@json_option
 @client_options
-def stop(settings: Settings, slug: str, version: str, gpu_type: str, region: str) -> None:
+def stop(settings: Settings, slug: str, version: str, gpu_type: str, region: str, as_json: bool) -> None:
     """Stop the idle runtimes of a model and free their slots."""
     request = StopRuntimeRequest(slug=slug, version=version, gpu_type=gpu_type, region=region)
     found = run_with(settings, lambda client: client.call(client.runtimes.StopRuntime, request, timeout_seconds=120))
+    if as_json:
+        words.show_json(found)
+        return
     count = found.stopped_runtimes
     click.echo(f"{found.slug} {found.version}: {count} runtime{'' if count == 1 else 's'} stopped")
 
@@ -111,8 +115,8 @@ def _rows(family: FamilyStatus) -> list[list[str]]:
             f"{runtime.gpu_type} {runtime.region}{' (simulated)' if runtime.simulated else ''}",
             words.measured_ms(runtime, "startup_ms"),
             _freed(runtime),
-            words.dollars(runtime.cost_per_gpu_hour_usd if runtime.HasField("cost_per_gpu_hour_usd") else None),
-            words.dollars(runtime.cost_so_far_usd if runtime.HasField("cost_so_far_usd") else None),
+            words.dollars(words.known(runtime, "cost_per_gpu_hour_usd")),
+            words.dollars(words.known(runtime, "cost_so_far_usd")),
         ]
         for runtime in family.runtimes
     ]

@@ -68,6 +68,8 @@ def _asked_for(render: Render) -> str:
     parts = [f"{render.priority} priority"] if render.priority else []
     if render.prefer:
         parts.append(f"{render.prefer} target preferred")
+    if render.HasField("finish_within_seconds"):
+        parts.append(f"wanted within {words.seconds(render.finish_within_seconds)}")
     if render.HasField("max_cost_usd"):
         parts.append(f"at most {words.dollars(render.max_cost_usd)}")
     if render.pause_after_step:
@@ -91,7 +93,8 @@ def _bounds(render: Render) -> str:
 def _taken(render: Render) -> str:
     if not render.gpu_seconds:
         return ""
+    cost = f" at a cost of {words.dollars(render.actual_cost_usd)}" if render.HasField("actual_cost_usd") else ""
     estimate = (
         f", estimated at {words.dollars(render.estimated_cost_usd)}" if render.HasField("estimated_cost_usd") else ""
     )
-    return f"it has held devices for {words.seconds(render.gpu_seconds)}{estimate}"
+    return f"it has held devices for {words.seconds(render.gpu_seconds)}{cost}{estimate}"

@@ -3,8 +3,10 @@
 import hashlib
 from typing import Any
 
+from forge.billing.v1 import estimate_pb2, receipt_pb2
+from forge.catalog.v1 import measurement_pb2
 from forge.common.v1 import target_pb2
-from forge.scheduler.v1 import render_pb2, runtime_pb2
+from forge.scheduler.v1 import probe_pb2, render_pb2, runtime_pb2
 from google.protobuf import any_pb2
 from google.rpc import status_pb2
 
@@ -89,3 +91,120 @@ def make_runtime(**given: Any) -> runtime_pb2.Runtime:
         "idle_release_seconds": 125.0,
     }
     return runtime_pb2.Runtime(**(facts | given))
+
+
+def make_row(**given: Any) -> measurement_pb2.TargetRow:
+    """A row that is supported."""
+    facts: dict[str, Any] = {
+        "gpu_type": "H200",
+        "region": "eu-north2",
+        "offered": True,
+        "status": "supported",
+        "explanation": "12 of 12 fresh runs succeeded",
+        "source": "measured",
+        "sample_count": 12,
+        "request_ms_p50": 41_200,
+        "request_ms_p50_low": 40_100,
+        "request_ms_p50_high": 43_000,
+        "request_ms": 41_500,
+        "cold_start_count": 3,
+        "cold_start_ms": 73_100,
+        "peak_allocated_gib": 12.44,
+        "peak_reserved_gib": 14.0,
+        "attempt_count": 12,
+        "observed_success_rate": 1.0,
+        "success_rate_low": 0.757,
+        "success_rate_high": 1.0,
+        "age_seconds": 11_000.0,
+        "cost_per_gpu_hour_usd": 4.5,
+        "estimated_warm_request_cost_usd": 0.0515,
+        "estimated_cost_per_output_second_usd": 0.0103,
+        "relative_speed": 1.0,
+        "is_baseline": True,
+    }
+    return measurement_pb2.TargetRow(**(facts | given))
+
+
+def make_pending_row(**given: Any) -> measurement_pb2.TargetRow:
+    """A row that nobody has measured here."""
+    facts: dict[str, Any] = {
+        "gpu_type": "L40S",
+        "region": "eu-north1",
+        "offered": True,
+        "status": "pending",
+        "explanation": "awaiting a probe",
+        "cost_per_gpu_hour_usd": 1.8,
+    }
+    return measurement_pb2.TargetRow(**(facts | given))
+
+
+def make_target_estimate(**given: Any) -> estimate_pb2.TargetEstimate:
+    """What a request takes and costs on a target, from a published figure."""
+    facts: dict[str, Any] = {
+        "gpu_type": "L40S",
+        "region": "eu-north1",
+        "request_ms": 61_000,
+        "request_seconds_p50": 61.0,
+        "request_seconds_p90": 79.4,
+        "cost_per_gpu_hour_usd": 1.8,
+        "estimated_warm_request_cost_usd": 0.0305,
+        "basis": "published",
+        "offered": True,
+        "keeps_limits": True,
+    }
+    return estimate_pb2.TargetEstimate(**(facts | given))
+
+
+def make_estimate(*targets: estimate_pb2.TargetEstimate, **given: Any) -> estimate_pb2.RunEstimate:
+    """An estimate that selects the first of the targets."""
+    found = targets or (make_target_estimate(),)
+    facts: dict[str, Any] = {
+        "slug": "toy",
+        "model_version": "v1",
+        "estimated_warm_request_cost_usd": found[0].estimated_warm_request_cost_usd,
+        "selected_target": found[0],
+        "targets": found,
+        "explanation": "it is the cheapest",
+    }
+    return estimate_pb2.RunEstimate(**(facts | given))
+
+
+def make_receipt(**given: Any) -> receipt_pb2.Receipt:
+    """The receipt of a render that lost its first worker."""
+    place: dict[str, Any] = {"gpu_type": "L40S", "region": "eu-north1", "cost_per_gpu_hour_usd": 1.8}
+    facts: dict[str, Any] = {
+        "render_id": "rnd_1",
+        "slug": "toy",
+        "model_version": "v1",
+        "status": "succeeded",
+        "is_final": True,
+        "gpu_seconds": 70.5,
+        "cost_usd": 0.03525,
+        "lines": [
+            {**place, "attempt": 1, "phase": "starting", "gpu_seconds": 9.3, "cost_usd": 0.00465, "outcome": "lost"},
+            {**place, "attempt": 1, "phase": "denoising", "gpu_seconds": 1.2, "cost_usd": 0.0006, "outcome": "lost"},
+            {
+                **place,
+                "attempt": 2,
+                "phase": "denoising",
+                "gpu_seconds": 60.0,
+                "cost_usd": 0.03,
+                "outcome": "succeeded",
+            },
+        ],
+    }
+    return receipt_pb2.Receipt(**(facts | given))
+
+
+def make_probe(*runs: dict[str, Any], **given: Any) -> probe_pb2.Probe:
+    """A probe of L40S eu-north1."""
+    facts: dict[str, Any] = {
+        "id": "prb_1",
+        "slug": "toy",
+        "model_version": "v1",
+        "target": target_pb2.Target(gpu_type="L40S", region="eu-north1"),
+        "status": "succeeded",
+        "origin": "asked",
+        "runs": runs,
+    }
+    return probe_pb2.Probe(**(facts | given))

@@ -41,8 +41,9 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tried again is tried again at once."""
+    """What is tried again is tried again at once, and so is what is looked at again and again."""
     monkeypatch.setattr("forge_cli.patience._PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr("forge_cli.probing._LOOK_EVERY_SECONDS", 0.0)
 
 
 @pytest.fixture

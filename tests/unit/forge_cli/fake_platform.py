@@ -11,9 +11,17 @@ from typing import Any, cast
 
 import grpc
 from forge.accounts.v1 import account_service_pb2, account_service_pb2_grpc, api_key_pb2
-from forge.billing.v1 import billing_estimate_service_pb2_grpc, estimate_pb2
-from forge.catalog.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
+from forge.billing.v1 import (
+    billing_estimate_service_pb2,
+    billing_estimate_service_pb2_grpc,
+    estimate_pb2,
+    receipt_pb2,
+)
+from forge.catalog.v1 import catalog_service_pb2, catalog_service_pb2_grpc, measurement_pb2, model_pb2
 from forge.scheduler.v1 import (
+    probe_pb2,
+    probe_service_pb2,
+    probe_service_pb2_grpc,
     render_pb2,
     render_service_pb2,
     render_service_pb2_grpc,
@@ -26,14 +34,17 @@ from forge.scheduler.v1 import (
 )
 from google.api import httpbody_pb2
 from google.protobuf import json_format
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from tests.unit.forge_cli.builders import (
     PREVIEW,
     VIDEO,
     make_capacity,
+    make_estimate,
+    make_receipt,
     make_render,
+    make_row,
     make_runtime,
     make_story,
     pack_status,
@@ -90,6 +101,19 @@ class Platform:
     """Breaks every connection and comes back at the same address."""
     capacity: list[runtime_pb2.TargetCapacity] = field(default_factory=lambda: [make_capacity()])
     runtime: runtime_pb2.Runtime = field(default_factory=make_runtime)
+    rows: list[measurement_pb2.TargetRow] = field(default_factory=lambda: [make_row()])
+    """The performance table of every version."""
+    estimate: estimate_pb2.RunEstimate = field(default_factory=make_estimate)
+    receipt: receipt_pb2.Receipt = field(default_factory=make_receipt)
+    usage: billing_estimate_service_pb2.Usage = field(default_factory=billing_estimate_service_pb2.Usage)
+    calibration: estimate_pb2.Calibration = field(default_factory=estimate_pb2.Calibration)
+    prices: list[estimate_pb2.Price] = field(default_factory=list)
+    probes: list[list[probe_pb2.Probe | status_pb2.Status]] = field(default_factory=list)
+    """One list a probe: what it is when it is made, and then each time it is looked at; the last one for ever."""
+    read_rows: list[Any] = field(default_factory=list)
+    """What the ledger was asked."""
+    unmeasured: status_pb2.Status | None = None
+    """What the ledger refuses with."""
 
     def admit(self, context: Any) -> None:
         if dict(context.invocation_metadata()).get("authorization") != f"Bearer {KEY}":
@@ -215,6 +239,51 @@ class Catalog:
     def GetInferenceRoutes(self, request: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
 
+    def GetReliability(self, request: Any, context: Any) -> catalog_service_pb2.Reliability:
+        self._admit_to_ledger(request, context)
+        rows = [row for row in self.platform.rows if row.gpu_type == (request.gpu_type or row.gpu_type)]
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[row.status] = counts.get(row.status, 0) + 1
+        return catalog_service_pb2.Reliability(
+            slug="toy",
+            model_version="v1",
+            reliability_status="supported" if "supported" in counts else "pending",
+            supported_rows=counts.get("supported", 0),
+            total_rows=len(rows),
+            status_counts=counts,
+            targets=rows,
+        )
+
+    def ListTargets(self, request: Any, context: Any) -> catalog_service_pb2.ListTargetsResponse:
+        self._admit_to_ledger(request, context)
+        rows = self.platform.rows
+        supported = [row for row in rows if row.status == "supported"]
+        found = catalog_service_pb2.ListTargetsResponse(
+            slug="toy", model_version="v1", targets=rows, supported_rows=len(supported), total_rows=len(rows)
+        )
+        for row in rows:
+            if row.is_baseline:
+                found.baseline = f"{row.gpu_type}@{row.region}"
+        if supported:
+            found.fastest_supported_target.CopyFrom(min(supported, key=lambda row: row.request_ms_p50))
+            found.lowest_cost_supported_target.CopyFrom(
+                min(supported, key=lambda row: row.estimated_warm_request_cost_usd)
+            )
+        return found
+
+    def ListMeasurements(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    def GetSnippets(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    def _admit_to_ledger(self, request: Any, context: Any) -> None:
+        self.platform.admit(context)
+        if self.platform.unmeasured:
+            self.platform.refuse(context, self.platform.unmeasured)
+        self.platform.read_rows.append(request)
+
 
 class Runtimes:
     """One warm runtime."""
@@ -297,20 +366,75 @@ class Webhooks:
 
 
 class Estimates:
-    """One figure."""
+    """What is expected, and what it came to."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
 
     def GetRunEstimate(self, request: Any, context: Any) -> estimate_pb2.RunEstimate:
-        self.platform.admit(context)
-        target = estimate_pb2.TargetEstimate(
-            gpu_type="L40S", region="eu-north1", request_ms=61_000, cost_per_gpu_hour_usd=1.8, basis="published"
-        )
-        return estimate_pb2.RunEstimate(slug="toy", model_version="v1", selected_target=target, targets=[target])
+        return self._note(request, context, self.platform.estimate)
 
-    def ListPrices(self, request: Any, context: Any) -> Any:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+    def EstimateInput(self, request: Any, context: Any) -> estimate_pb2.RunEstimate:
+        return self._note(request, context, self.platform.estimate)
+
+    def ListPrices(self, request: Any, context: Any) -> billing_estimate_service_pb2.ListPricesResponse:
+        return self._note(
+            request, context, billing_estimate_service_pb2.ListPricesResponse(prices=self.platform.prices)
+        )
+
+    def GetReceipt(self, request: Any, context: Any) -> receipt_pb2.Receipt:
+        return self._note(request, context, self.platform.receipt)
+
+    def GetUsage(self, request: Any, context: Any) -> billing_estimate_service_pb2.Usage:
+        return self._note(request, context, self.platform.usage)
+
+    def ListCalibrations(self, request: Any, context: Any) -> billing_estimate_service_pb2.ListCalibrationsResponse:
+        self.platform.admit(context)
+        return billing_estimate_service_pb2.ListCalibrationsResponse(overall=self.platform.calibration)
+
+    def _note(self, request: Any, context: Any, answer: Any) -> Any:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return answer
+
+
+class Probes:
+    """Measures as the platform says."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def CreateProbes(self, request: Any, context: Any) -> probe_service_pb2.CreateProbesResponse:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return probe_service_pb2.CreateProbesResponse(
+            probes=[
+                cast("probe_pb2.Probe", story.pop(0) if len(story) > 1 else story[0]) for story in self.platform.probes
+            ]
+        )
+
+    def GetProbe(self, request: Any, context: Any) -> probe_pb2.Probe:
+        self.platform.admit(context)
+        for story in self.platform.probes:
+            if isinstance(story[-1], probe_pb2.Probe) and story[-1].id == request.probe_id:
+                found = story.pop(0) if len(story) > 1 else story[0]
+                if isinstance(found, status_pb2.Status):
+                    self.platform.refuse(context, found)
+                return cast("probe_pb2.Probe", found)
+        unknown = pack_status(5, "no such probe", error_details_pb2.ErrorInfo(reason="PROBE_NOT_FOUND", domain="forge"))
+        self.platform.refuse(context, unknown)
+        raise AssertionError
+
+    def ListProbes(self, request: Any, context: Any) -> probe_service_pb2.ListProbesResponse:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        newest = [cast("probe_pb2.Probe", story[-1]) for story in self.platform.probes]
+        return probe_service_pb2.ListProbesResponse(probes=newest)
+
+    def CancelProbe(self, request: Any, context: Any) -> probe_pb2.Probe:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return probe_pb2.Probe(id=request.probe_id, status="canceled")
 
 
 class Accounts:
@@ -350,6 +474,7 @@ def start_server(found: Platform, address: str) -> tuple[Any, int]:
     )
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(cast("Any", Accounts(found)), server)
     webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(cast("Any", Webhooks(found)), server)
+    probe_service_pb2_grpc.add_ProbeServiceServicer_to_server(cast("Any", Probes(found)), server)
     port = server.add_insecure_port(address)
     server.start()
     return server, port

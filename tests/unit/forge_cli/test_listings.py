@@ -26,7 +26,7 @@ def test_a_model_shows_its_inputs_its_rules_and_a_short_example(run):
 
 def test_an_estimate_shows_a_dash_for_what_is_not_known(run):
     shown = run("estimate", "toy").stdout
-    assert "61.0 s" in shown
+    assert "61.0–79.4 s" in shown
     assert "–" in shown
 
 
@@ -100,6 +100,7 @@ def test_start_and_stop_say_what_happened(run, platform):
     assert "toy v1 on L40S eu-north1 started in 8.40 s" in started.stdout
     assert platform.asked[0].run_until_stopped
     assert run("stop", "toy").stdout == "toy v1: 1 runtime stopped\n"
+    assert json.loads(run("stop", "toy", "--json").stdout)["stopped_runtimes"] == 1
 
 
 def test_capacity_counts_slots(run):

@@ -1,10 +1,10 @@
 """Rules of durations and moments as people type them."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from forge_cli.times import duration, moment, rfc_3339
+from forge_cli.times import day, duration, moment, rfc_3339
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 
@@ -42,3 +42,14 @@ def test_a_moment_beyond_every_calendar_is_refused():
 
 def test_the_api_reads_times_in_utc():
     assert rfc_3339(datetime(2030, 1, 31, 19, tzinfo=timezone(timedelta(hours=1)))) == "2030-01-31T18:00:00Z"
+
+
+@pytest.mark.parametrize(("text", "found"), [("2030-01-30", date(2030, 1, 30)), ("30d", date(2030, 1, 1))])
+def test_a_day_is_named_or_counted_back(text, found):
+    assert day(text, NOW.date()) == found
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "12h", "0d", "2030-02-30", "999999999d"])
+def test_anything_else_is_no_day(text):
+    with pytest.raises(ValueError, match="as days ago: 7d"):
+        day(text, NOW.date())
