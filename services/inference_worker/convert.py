@@ -64,6 +64,7 @@ def start_event_to_proto(event: StartEvent) -> pb.LoadEvent:
         total_bytes=event.moment.total_bytes,
         failure=_failure(event.failure) if event.failure else None,
         load_ms=event.load_ms,
+        software=event.software,
     )
 
 

@@ -3,12 +3,16 @@
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from forge.scheduler.v1 import (
+    intake_service_pb2,
+    intake_service_pb2_grpc,
+    probe_service_pb2,
+    probe_service_pb2_grpc,
     render_service_pb2,
     render_service_pb2_grpc,
     runtime_service_pb2,
@@ -26,14 +30,18 @@ from services.chassis.process import run
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, sqlite_database
 from services.scheduler.adapters.bell import LocalBell
+from services.scheduler.adapters.grpc_bookkeepers import GrpcLedger, GrpcMetering
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
+from services.scheduler.adapters.grpc_target_rows import GrpcTargetRows
 from services.scheduler.adapters.grpc_workers import GrpcWorkers
 from services.scheduler.adapters.http_courier import HttpCourier
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.local_placer import LocalPlacer
 from services.scheduler.adapters.obstore_checkpoints import ObstoreCheckpoints
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
+from services.scheduler.adapters.sql_probes import SqlProbeStore
+from services.scheduler.adapters.sql_reports import SqlReportStore
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
@@ -57,7 +65,10 @@ from services.scheduler.ports import (
     Videos,
     Workers,
 )
-from services.scheduler.servicer import RenderServicer, RuntimeServicer
+from services.scheduler.probe_ports import ProbeStore, TargetRows
+from services.scheduler.probe_servicer import ProbeServicer
+from services.scheduler.report_ports import Bookkeeper
+from services.scheduler.servicer import IntakeServicer, RenderServicer, RuntimeServicer
 from services.scheduler.usecases.admission import Admission
 from services.scheduler.usecases.attempt import Attempt
 from services.scheduler.usecases.dispatcher import Dispatcher
@@ -66,9 +77,14 @@ from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.keeping import Keeping
 from services.scheduler.usecases.ordering import Ordering
 from services.scheduler.usecases.outlook import Outlook
+from services.scheduler.usecases.probe_outlook import ProbeOutlook
+from services.scheduler.usecases.prober import Prober
+from services.scheduler.usecases.probes import Probes
+from services.scheduler.usecases.probing_round import ProbingRound
 from services.scheduler.usecases.queue import Queue
 from services.scheduler.usecases.reaper import Reaper
 from services.scheduler.usecases.renders import Renders
+from services.scheduler.usecases.reporting import Reporting
 from services.scheduler.usecases.runtimes import Runtimes
 from services.scheduler.usecases.scheduler import Scheduler
 from services.scheduler.usecases.screening import Screening
@@ -84,9 +100,12 @@ class Assembly:
     """The scheduler's use cases, wired."""
 
     scheduler: Scheduler
+    intake: Intake
     view: FleetView
     runtimes: Runtimes
     dispatcher: Dispatcher
+    probes: Probes | None
+    """None for one that was assembled without a store for them."""
 
 
 @asynccontextmanager
@@ -104,6 +123,9 @@ async def assembled(
     checker: InputChecker,
     clock: Clock,
     policy: Policy,
+    probe_store: ProbeStore | None = None,
+    target_rows: TargetRows | None = None,
+    probe_round_seconds: float | None = None,
     new_id: Callable[[str], str] = new_id,
     on_failure: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Assembly]:
@@ -169,21 +191,24 @@ async def assembled(
         news=news,
     )
     reaper = Reaper(store=store, renders=renders, queue=queue, dispatcher=dispatcher, clock=clock)
+    intake = Intake(catalog, fleet, checker, clock)
+    ordering = Ordering(
+        intake=intake,
+        admission=Admission(queue=queue, outlook=outlook, day=day, catalog=catalog, clock=clock, policy=policy),
+        store=store,
+        renders=renders,
+        clock=clock,
+        policy=policy,
+        new_id=new_id,
+    )
+    watching = Watching(store=store, bell=bell, clock=clock, stands=outlook.stands)
     scheduler = Scheduler(
-        ordering=Ordering(
-            intake=Intake(catalog, fleet, checker, clock),
-            admission=Admission(queue=queue, outlook=outlook, day=day, catalog=catalog, clock=clock, policy=policy),
-            store=store,
-            renders=renders,
-            clock=clock,
-            policy=policy,
-            new_id=new_id,
-        ),
+        ordering=ordering,
         store=store,
         renders=renders,
         dispatcher=dispatcher,
         outlook=outlook,
-        watching=Watching(store=store, bell=bell, clock=clock, stands=outlook.stands),
+        watching=watching,
         screening=Screening(store=store, videos=videos, bell=bell),
         clock=clock,
     )
@@ -191,12 +216,63 @@ async def assembled(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(dispatcher.drain)
         keeping = Keeping(runtimes=runtimes, catalog=catalog, outlook=outlook, clock=clock)
-        for work in (dispatcher.run(), reaper.run(), runtimes.tend(), keeping.run()):
+        works = [dispatcher.run(), reaper.run(), runtimes.tend(), keeping.run()]
+        probes: Probes | None = None
+        if probe_store is not None:
+            probe_outlook = ProbeOutlook(outlook=outlook, runtimes=runtimes, queue=queue, catalog=catalog, store=store)
+            prober = Prober(
+                probes=probe_store,
+                outlook=probe_outlook,
+                ordering=ordering,
+                watching=watching,
+                dispatcher=dispatcher,
+                runtimes=runtimes,
+                renders=store,
+                clock=clock,
+            )
+            probes = Probes(
+                store=probe_store,
+                outlook=probe_outlook,
+                fleet=fleet,
+                catalog=catalog,
+                clock=clock,
+                new_id=new_id,
+                stop=dispatcher.stop,
+                on_change=prober.wake,
+            )
+            works.append(prober.run())
+            if target_rows is not None and probe_round_seconds:
+                probing_round = ProbingRound(
+                    probes=probes,
+                    store=probe_store,
+                    rows=target_rows,
+                    runtimes=runtimes,
+                    queue=queue,
+                    clock=clock,
+                    every_seconds=probe_round_seconds,
+                )
+                works.append(probing_round.run())
+        for work in works:
             task = asyncio.create_task(work)
             task.add_done_callback(lambda _: on_failure())
             stack.push_async_callback(_ended, task)
         view = FleetView(runtimes=runtimes, catalog=catalog, outlook=outlook, queue=queue, clock=clock)
-        yield Assembly(scheduler, view, runtimes, dispatcher)
+        yield Assembly(scheduler, intake, view, runtimes, dispatcher, probes)
+
+
+@asynccontextmanager
+async def reporting(
+    database: Database, clock: Clock, bookkeepers: Sequence[Bookkeeper], *, on_failure: Callable[[], None]
+) -> AsyncIterator[SqlReportStore]:
+    """Wire the reports of ended attempts, and tell of them until the block ends. `on_failure` is as in `assembled`."""
+    loop = asyncio.get_running_loop()
+    store = SqlReportStore(database, lambda: loop.call_soon_threadsafe(reports.wake))
+    reports = Reporting(store=store, bookkeepers=bookkeepers, clock=clock)
+    task = asyncio.create_task(reports.run())
+    task.add_done_callback(lambda _: on_failure())
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(_ended, task)
+        yield store
 
 
 @asynccontextmanager
@@ -250,10 +326,18 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 on_failure=told_to_stop.set,
             )
         )
+        reports = await stack.enter_async_context(
+            reporting(
+                database,
+                clock,
+                [GrpcMetering(billing_channel), GrpcLedger(catalog_channel)],
+                on_failure=told_to_stop.set,
+            )
+        )
         assembly = await stack.enter_async_context(
             assembled(
                 fleet=fleet,
-                store=SqlRenderStore(database, clock, outbox=webhook_store.enqueue),
+                store=SqlRenderStore(database, clock, outboxes=(webhook_store.enqueue, reports.enqueue)),
                 runtime_store=SqlRuntimeStore(database),
                 placer=await stack.enter_async_context(
                     LocalPlacer(
@@ -272,6 +356,9 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 checker=JsonSchemaChecker(),
                 clock=clock,
                 policy=settings.policy,
+                probe_store=SqlProbeStore(database),
+                target_rows=GrpcTargetRows(catalog_channel),
+                probe_round_seconds=settings.probe_round_seconds,
                 on_failure=told_to_stop.set,
             )
         )
@@ -285,7 +372,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
 
 def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
     """The services of the scheduler."""
-    return [
+    found = [
         Mount(
             render_service_pb2.DESCRIPTOR.services_by_name["RenderService"],
             render_service_pb2_grpc.add_RenderServiceServicer_to_server,
@@ -301,7 +388,20 @@ def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
             webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
             WebhookServicer(webhooks),
         ),
+        Mount(
+            intake_service_pb2.DESCRIPTOR.services_by_name["IntakeService"],
+            intake_service_pb2_grpc.add_IntakeServiceServicer_to_server,
+            IntakeServicer(assembly.intake),
+        ),
     ]
+    if assembly.probes is not None:
+        probes = Mount(
+            probe_service_pb2.DESCRIPTOR.services_by_name["ProbeService"],
+            probe_service_pb2_grpc.add_ProbeServiceServicer_to_server,
+            ProbeServicer(assembly.probes),
+        )
+        found.append(probes)
+    return found
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

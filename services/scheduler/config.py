@@ -35,6 +35,8 @@ class SchedulerSettings(ChassisSettings):
     """Device time an account may use in 24 hours."""
     max_queued_gpu_seconds_per_target: float | None = Field(default=None, gt=0)
     """Device time that may wait for each slot before no more is taken on."""
+    probe_round_seconds: float | None = Field(default=86_400.0, ge=0)
+    """How often a target that is not verified is probed by itself while it is idle; never when 0."""
     webhooks_to_private_addresses: bool = False
     """Whether webhooks may go to loopback and private addresses, and over http."""
     worker_launch_seconds: float = Field(default=60.0, gt=0)

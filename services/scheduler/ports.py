@@ -30,6 +30,10 @@ class Version:
     effects: tuple[Rule, ...]
     known_targets: tuple[tuple[str, str], ...]
     max_run_seconds: float = 3600.0
+    example: Mapping[str, Any] = field(default_factory=dict)
+    """A request body that runs as it stands."""
+    probe_inputs: tuple[Mapping[str, Any], ...] = ()
+    """What a probe renders besides the example: inputs in place of the example's."""
 
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
@@ -47,9 +51,14 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request takes and costs on one target, as far as the estimates know."""
+    """What a request takes and costs on one target, as far as the estimates know.
+
+    `rests_on_runs` when the times follow from runs on this target, and not from figures of others.
+    """
 
     request_seconds: float | None = None
+    request_seconds_p90: float | None = None
+    rests_on_runs: bool = False
     start_seconds: float | None = None
     warm_usd: float | None = None
     cold_usd: float | None = None
@@ -63,8 +72,8 @@ EstimatesByTarget = Mapping[tuple[str, str], Estimate]
 class Estimates(Protocol):
     """What a request would take and cost."""
 
-    async def of(self, slug: str, model_version: str) -> EstimatesByTarget:
-        """What is known of a version; empty when nobody can say."""
+    async def of(self, slug: str, model_version: str, shape: Mapping[str, Any] | None = None) -> EstimatesByTarget:
+        """What is known of a version with inputs of this shape, or with its example's; empty when nobody can say."""
         ...
 
 
@@ -209,6 +218,8 @@ class LoadMoment:
     failure: Failure | None = None
     done_bytes: float | None = None
     total_bytes: float | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
+    """What results rely on besides the inputs; only when it is ready."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from contextlib import aclosing
 
-from forge.scheduler.v1 import render_service_pb2_grpc, runtime_service_pb2_grpc
+from forge.scheduler.v1 import intake_service_pb2_grpc, render_service_pb2_grpc, runtime_service_pb2_grpc
 
 from services.chassis.identity import caller
-from services.scheduler.convert import renders, runtimes
+from services.scheduler.convert import intake, renders, runtimes
 from services.scheduler.usecases.fleet_view import FleetView
+from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.scheduler import Scheduler
 
 
@@ -24,6 +25,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
             wait_seconds=request.wait_seconds if request.HasField("wait_seconds") else None,
             cancel_on_disconnect=request.cancel_on_disconnect,
+            api_key_id=caller().key_id,
         )
         return renders.render_to_proto(render)
 
@@ -33,6 +35,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             renders.body(request.input),
             path_slug=None,
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
+            api_key_id=caller().key_id,
         )
         return renders.render_to_proto(render)
 
@@ -53,7 +56,8 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
         return renders.render_to_proto(await self._scheduler.cancel(caller().account, request.render_id))
 
     async def RetryRender(self, request, context):
-        return renders.render_to_proto(await self._scheduler.retry(caller().account, request.render_id))
+        render = await self._scheduler.retry(caller().account, request.render_id, api_key_id=caller().key_id)
+        return renders.render_to_proto(render)
 
     async def ContinueRender(self, request, context):
         render = await self._scheduler.resume(
@@ -67,6 +71,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             request.render_id,
             renders.body(request.input),
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
+            api_key_id=caller().key_id,
         )
         return renders.render_to_proto(render)
 
@@ -120,3 +125,13 @@ class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):
 
     async def GetCapacity(self, request, context):
         return runtimes.capacity_to_proto(await self._fleet.capacity())
+
+
+class IntakeServicer(intake_service_pb2_grpc.IntakeServiceServicer):
+    """Bodies that other services want to have checked."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def CheckInput(self, request, context):
+        return intake.checked_to_proto(await self._intake.order(renders.body(request.input), request.slug))

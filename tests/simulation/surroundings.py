@@ -50,7 +50,7 @@ class Surroundings:
             max_run_seconds=self._max_run_seconds,
         )
 
-    async def of(self, slug: str, model_version: str) -> EstimatesByTarget:
+    async def of(self, slug: str, model_version: str, shape: object = None) -> EstimatesByTarget:
         """The same everywhere; nothing while nobody answers."""
         return {} if self.is_away else {(target.gpu_type, target.region): self._estimate for target in TARGETS}
 

@@ -1,7 +1,7 @@
 """Attempts: what is asked for, what is told on the way, and how it ends."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.inference_worker.domain.version import StartMoment, Version, WorkerState
@@ -144,11 +144,12 @@ class AttemptEvent:
 
 @dataclass(frozen=True)
 class StartEvent:
-    """A moment of a start. A failed one says why, a ready one how long the start took."""
+    """A moment of a start. A failed one says why, a ready one how long the start took and what results rely on now."""
 
     moment: StartMoment
     failure: Failure | None = None
     load_ms: int | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

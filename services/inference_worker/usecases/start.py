@@ -55,7 +55,8 @@ class Start:
         self._end_span()
         load_ms = round(1000 * (self._clock.monotonic() - began))
         self.state = WorkerState.READY
-        self._log.append(StartEvent(StartMoment(StartPhase.READY, "ready"), load_ms=load_ms), last=True)
+        ready = StartMoment(StartPhase.READY, "ready")
+        self._log.append(StartEvent(ready, load_ms=load_ms, software=dict(self.engine.fingerprint)), last=True)
         log.info("loaded", slug=self.version.slug, model_version=self.version.model_version, load_ms=load_ms)
 
     def follow(self) -> AsyncGenerator[StartEvent, None]:

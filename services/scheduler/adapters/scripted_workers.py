@@ -146,7 +146,7 @@ class ScriptedWorkers:
         if self.load_failure is not None:
             yield LoadMoment("failed", self.load_failure.message, self.load_failure)
         else:
-            yield LoadMoment("ready", "ready")
+            yield LoadMoment("ready", "ready", software={"engine": "scripted"})
 
     async def render(self, address: str, assignment: Assignment, after_seq: int) -> AsyncGenerator[AttemptMoment, None]:
         """Run or re-join an attempt."""

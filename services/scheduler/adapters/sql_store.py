@@ -74,10 +74,10 @@ class SqlRenderStore:
     The lease is a column only: renewing it writes nothing else.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, outbox: Outbox = lambda *_: None) -> None:
+    def __init__(self, database: Database, clock: Clock, *, outboxes: Sequence[Outbox] = ()) -> None:
         self._database = database
         self._clock = clock
-        self._outbox = outbox
+        self._outboxes = outboxes
 
     async def accept(
         self, render: Render, inputs: Mapping[str, Any], message: str, *, keys_since: datetime
@@ -182,7 +182,8 @@ class SqlRenderStore:
         body = _event_json.dump_json(event).decode()
         connection.execute(_APPEND, {"render_id": render.id, "seq": event.seq, "body": body})
         if is_new_status:
-            self._outbox(connection, render, event)
+            for outbox in self._outboxes:
+                outbox(connection, render, event)
         return Written(render, event)
 
 

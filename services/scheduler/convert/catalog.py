@@ -29,6 +29,8 @@ def version_from_proto(
         effects=_rules(plain.get("x-forge-effects", ())),
         known_targets=tuple(sorted({(figure.gpu_type, figure.region) for figure in figures})),
         max_run_seconds=float(version.max_run_seconds) or Version.max_run_seconds,
+        example=json_format.MessageToDict(schema.example),
+        probe_inputs=tuple(json_format.MessageToDict(inputs) for inputs in version.probe_inputs),
     )
 
 

@@ -7,7 +7,7 @@ from forge.scheduler.v1 import render_pb2, render_service_pb2
 from google.api import httpbody_pb2
 from google.protobuf import struct_pb2
 
-from services.scheduler.convert.values import target_to_proto, timestamp
+from services.scheduler.convert.values import target_to_proto, timestamp, usd
 from services.scheduler.domain.facts import AttemptRecord, Failure, Output, Progress, Timing
 from services.scheduler.domain.render import Render, RenderEvent
 from services.scheduler.ports import Page
@@ -42,6 +42,9 @@ def render_to_proto(render: Render) -> render_pb2.Render:
         timing=_timing_to_proto(render.timing),
         was_cold_start=render.was_cold_start,
         estimated_cost_usd=render.estimated_cost_usd,
+        actual_cost_usd=usd(render.microdollars),
+        estimated_gpu_seconds=render.estimated_gpu_seconds,
+        estimated_gpu_seconds_p90=render.estimated_gpu_seconds_p90,
         trace_id=render.trace_id,
         error=_failure_to_proto(render.error),
         last_seq=render.last_seq,
@@ -60,6 +63,7 @@ def render_to_proto(render: Render) -> render_pb2.Render:
         pause_after_step=render.pause_after_step,
         retry_of=render.retry_of,
         branch_of=render.branch_of,
+        finish_within_seconds=render.finish_within_seconds,
         gpu_seconds=render.gpu_seconds,
         attempts=map(_attempt_to_proto, render.attempts),
         created_at=timestamp(render.created_at),
@@ -147,6 +151,8 @@ def _attempt_to_proto(record: AttemptRecord) -> render_pb2.RenderAttempt:
         outcome=record.outcome,
         message=record.message,
         resumed_steps=record.resumed_steps,
+        phase_gpu_seconds=record.phase_gpu_seconds,
+        cost_usd=usd(record.microdollars),
     )
 
 

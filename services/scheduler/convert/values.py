@@ -23,6 +23,11 @@ def timestamp(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
     return message
 
 
+def usd(microdollars: int | None) -> float | None:
+    """An amount of a bill in dollars; None for none."""
+    return None if microdollars is None else microdollars / 1e6
+
+
 def target_to_proto(target: Target | None) -> target_pb2.Target | None:
     """A target; None for none."""
     if target is None:

@@ -23,7 +23,7 @@ def load_moment(event: worker_service_pb2.LoadEvent) -> LoadMoment:
     """A moment of a load."""
     failure = _failure(event.failure) if event.HasField("failure") else None
     done, total = present(event, "done_bytes"), present(event, "total_bytes")
-    return LoadMoment(event.phase, event.message or event.phase, failure, done, total)
+    return LoadMoment(event.phase, event.message or event.phase, failure, done, total, dict(event.software))
 
 
 def assignment_to_proto(assignment: Assignment, after_seq: int) -> worker_service_pb2.RenderRequest:

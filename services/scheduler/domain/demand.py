@@ -1,7 +1,9 @@
 """What waiting renders ask for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from services.scheduler.domain.facts import Prefer
 from services.scheduler.domain.fleet import Pin, Target
@@ -29,13 +31,15 @@ class Demand:
 
 @dataclass(frozen=True)
 class Entry:
-    """A render that waits."""
+    """A render that waits. `shape` are the inputs that its work depends on, `finish_by` is when it is wanted."""
 
     render_id: str
     account: str
     demand: Demand
     rank: int
     give_up_at: datetime | None
+    finish_by: datetime | None = None
+    shape: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def order(self) -> tuple[int, str]:
@@ -53,4 +57,12 @@ def entry_of(render: Render) -> Entry:
         render.affordable,
         in_the_background=bool(render.probe_id),
     )
-    return Entry(render.id, render.account, demand, render.priority.rank, render.give_up_at)
+    return Entry(
+        render_id=render.id,
+        account=render.account,
+        demand=demand,
+        rank=render.priority.rank,
+        give_up_at=render.give_up_at,
+        finish_by=render.choose_by,
+        shape=render.shape,
+    )

@@ -1,6 +1,7 @@
 """What is known of a render at one moment: phase, progress, timing, output, failure, attempts."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -132,10 +133,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class AttemptRecord:
-    """One try at a render, for its history and its bill.
+    """One try at a render, for its history, its bill and the ledger.
 
     `gpu_seconds` is device time up to `accrued_at`, the last sign of life: nobody pays for a worker that is gone. It is
-    measured by clocks that only grow, so that a jump of the wall clock costs nobody anything.
+    measured by clocks that only grow, so that a jump of the wall clock costs nobody anything. `phase_gpu_seconds` are
+    its parts. `is_first_run` of its runtime, `startup_ms` when it had to wait for the start of it. `reason` is why it
+    did not go well, and `software` what its results relied on, both known at its end.
     """
 
     attempt: int
@@ -149,16 +152,31 @@ class AttemptRecord:
     ended_at: datetime | None = None
     outcome: Outcome = Outcome.RUNNING
     message: str = ""
+    reason: str = ""
     resumed_steps: int = 0
+    phase_gpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    is_first_run: bool = False
+    startup_ms: int | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def usd(self) -> float | None:
         """What its device time costs; None where no price was known when it began."""
         return None if self.usd_per_hour is None else self.gpu_seconds * self.usd_per_hour / 3600
 
-    def ended(self, outcome: Outcome, now: datetime, message: str) -> "AttemptRecord":
+    @property
+    def microdollars(self) -> int | None:
+        """What its bill says: whole millionths of a dollar; None where no price was known."""
+        return None if self.usd is None else round(self.usd * 1e6)
+
+    def accrued(self, seconds: float, phase: Phase, now: datetime) -> "AttemptRecord":
+        """The attempt after it has held its device for so much longer, in a phase."""
+        by_phase = {**self.phase_gpu_seconds, phase.value: self.phase_gpu_seconds.get(phase.value, 0.0) + seconds}
+        return replace(self, gpu_seconds=self.gpu_seconds + seconds, phase_gpu_seconds=by_phase, accrued_at=now)
+
+    def ended(self, outcome: Outcome, now: datetime, message: str, reason: str = "") -> "AttemptRecord":
         """The attempt at its end."""
-        return replace(self, outcome=outcome, ended_at=now, message=message)
+        return replace(self, outcome=outcome, ended_at=now, message=message, reason=reason)
 
 
 def milliseconds(start: datetime, end: datetime) -> int:

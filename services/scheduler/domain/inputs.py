@@ -63,6 +63,15 @@ def with_defaults(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[st
     }
 
 
+def shape_of(inputs: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The inputs that the work may depend on: numbers, switches and choices. Never a text, a picture or the seed."""
+    return {
+        name: value
+        for name, value in inputs.items()
+        if name != "seed" and (isinstance(value, bool | int | float) or "enum" in properties.get(name, {}))
+    }
+
+
 def inputs_without_effect(
     effects: Iterable[Rule],
     given: Mapping[str, Any],

@@ -36,6 +36,27 @@ class Expectation:
         """Time of a start."""
         return self.start.p50 if self.start else UNKNOWN_SECONDS
 
+    def seconds_p90(self, *, is_cold: bool) -> float:
+        """Device time that nine of ten renders stay within, a start included when it `is_cold`."""
+        run = self.run.p90 if self.run else UNKNOWN_SECONDS
+        start = self.start.p90 if self.start else UNKNOWN_SECONDS
+        return run + start if is_cold else run
+
+    def known_seconds(self, *, is_cold: bool) -> float | None:
+        """Device time of a render, a start included when it `is_cold`; None where nobody knows it."""
+        if self.run is None or (is_cold and self.start is None):
+            return None
+        return self.seconds + (self.start_seconds if is_cold else 0.0)
+
+    def known_seconds_p90(self, *, is_cold: bool) -> float | None:
+        """What nine of ten stay within; None where nobody knows it."""
+        return None if self.known_seconds(is_cold=is_cold) is None else self.seconds_p90(is_cold=is_cold)
+
+    def usd(self, *, is_cold: bool) -> float:
+        """Cost of a render, a start included when it `is_cold`; infinite where nobody knows."""
+        usd = self.cold_usd if is_cold else self.warm_usd
+        return float("inf") if usd is None else usd
+
 
 Expectations = Mapping[Target, Expectation]
 
@@ -83,11 +104,13 @@ class Situation:
         return self.expectations.get(target, Expectation())
 
 
-def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start | Wait:
+def place(demand: Demand, situation: Situation, *, ahead: int, finish_in: float | None = None) -> Take | Start | Wait:
     """Where a render goes that asks for `demand` when `ahead` others that ask the same wait before it.
 
     A warm runtime first. Then a start on a free slot, by what the request prefers, unless a warm one is expected to be
-    free sooner. Then a start in place of the runtime that idles longest.
+    free sooner. Then a start in place of the runtime that idles longest. A render that is wanted `finish_in` so many
+    seconds goes to the cheapest of the warm runtimes and free slots that is expected to keep that, and to the fastest
+    when none is.
     """
     slots = {slot.id: slot for slot in situation.fleet.slots_for(demand, situation.vram_floor_gib)}
     if not slots:
@@ -100,15 +123,17 @@ def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start |
         for runtime in situation.runtimes
         if runtime.runs(demand.slug, demand.model_version) and runtime.slot_id in open_slots
     ]
+    taken = {runtime.slot_id for runtime in situation.runtimes if runtime.occupies_slot}
+    free = [slot for name, slot in open_slots.items() if name not in taken]
     ready = [runtime for runtime in mine if runtime.is_idle]
+    if finish_in is not None and (ready or free):
+        return _in_time(situation, ready, free, finish_in)
     if ready:
         chosen = min(ready, key=lambda r: (_preference(demand, situation, r.target), -r.last_used_at.timestamp(), r.id))
         return Take(chosen, f"a warm runtime was idle on {chosen.target}")
     unclaimed = [r for r in mine if r.status is RuntimeStatus.STARTING and not r.is_busy]
     if unclaimed:
         return Take(unclaimed[0], f"a runtime is starting on {unclaimed[0].target} already")
-    taken = {runtime.slot_id for runtime in situation.runtimes if runtime.occupies_slot}
-    free = [slot for name, slot in open_slots.items() if name not in taken]
     if free:
         best = min(free, key=lambda slot: _preference(demand, situation, slot.target, is_cold=True))
         soonest = _soonest(mine, situation, ahead)
@@ -123,6 +148,28 @@ def place(demand: Demand, situation: Situation, *, ahead: int) -> Take | Start |
         why = f"the runtime that was idle longest made room on {evicted.target}"
         return Start(open_slots[evicted.slot_id], evicted, why)
     return Wait(True, _why_full(slots, situation))
+
+
+def _in_time(situation: Situation, ready: Sequence[Runtime], free: Sequence[Slot], finish_in: float) -> Take | Start:
+    """The cheapest choice whose start and run are over in time in nine of ten cases; else the fastest."""
+    choices: list[tuple[Runtime | Slot, Target, bool]] = [(runtime, runtime.target, False) for runtime in ready]
+    choices += [(slot, slot.target, True) for slot in free]
+
+    def order(choice: tuple[Runtime | Slot, Target, bool]) -> tuple[bool, float, float]:
+        _, target, is_cold = choice
+        expectation = situation.expectation(target)
+        seconds, usd = expectation.seconds_p90(is_cold=is_cold), expectation.usd(is_cold=is_cold)
+        is_late = seconds > finish_in
+        return (True, seconds, usd) if is_late else (False, usd, seconds)
+
+    place_, target, is_cold = min(choices, key=order)
+    seconds = situation.expectation(target).seconds_p90(is_cold=is_cold)
+    verdict = f"the cheapest target expected to be done in {finish_in:.0f} s"
+    if seconds > finish_in:
+        verdict = f"the fastest target: none is expected to be done in {finish_in:.0f} s"
+    if isinstance(place_, Slot):
+        return Start(place_, None, f"started on {target}, {verdict}")
+    return Take(place_, f"a warm runtime was idle on {target}, {verdict}")
 
 
 def _preference(demand: Demand, situation: Situation, target: Target, *, is_cold: bool = False) -> float:

@@ -83,6 +83,9 @@ class Lease:
     why: str
     estimated_cost_usd: float | None = None
     usd_per_hour: float | None = None
+    estimated_gpu_seconds: float | None = None
+    estimated_gpu_seconds_p90: float | None = None
+    is_first_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class Render:
     render still has the attempt's epoch. `worker_seq` is the newest event of the attempt that is in the log. `pieces`
     of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview. `stopping` is
     why a render is being ended although nobody canceled it. `affordable` are the targets that were expected to keep its
-    limit of cost when it was accepted; none means that any is. `probe_id` is the probe it is a run of; empty for a render
-    that somebody asked for.
+    limit of cost when it was accepted; none means that any is. `shape` are the inputs that its work depends on.
+    `probe_id` is the probe it is a run of; empty for a render that somebody asked for.
     """
 
     id: str
@@ -111,12 +114,14 @@ class Render:
     priority: Priority = Priority.NORMAL
     prefer: Prefer = Prefer.CHEAPEST
     max_cost_usd: float | None = None
+    finish_within_seconds: float | None = None
     affordable: tuple[Target, ...] = ()
     pause_after_step: int = 0
     retry_of: str = ""
     branch_of: str = ""
     api_key_id: str = ""
     probe_id: str = ""
+    shape: Mapping[str, Any] = field(default_factory=dict)
     trace_context: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     warnings: tuple[str, ...] = ()
@@ -137,6 +142,8 @@ class Render:
     was_cold_start: bool | None = None
     worker_seq: int = 0
     estimated_cost_usd: float | None = None
+    estimated_gpu_seconds: float | None = None
+    estimated_gpu_seconds_p90: float | None = None
     explanation: str = ""
     pieces: int = 0
     checkpoint_key: str = ""
@@ -183,6 +190,24 @@ class Render:
         return sum(record.gpu_seconds for record in self.attempts)
 
     @property
+    def choose_by(self) -> datetime | None:
+        """When a target has to be done with it to be chosen; None where time decides nothing, or alone.
+
+        A wish counts for more than what is preferred; a deadline only keeps the cheapest from being too slow.
+        """
+        wished = self.finish_within_seconds
+        if wished is not None:
+            wanted = self.created_at + timedelta(seconds=wished)
+            return wanted if self.deadline is None else min(wanted, self.deadline)
+        return self.deadline if self.prefer is Prefer.CHEAPEST else None
+
+    @property
+    def microdollars(self) -> int | None:
+        """What its attempts have cost so far; None where no price was known for any."""
+        known = [cost for record in self.attempts if (cost := record.microdollars) is not None]
+        return sum(known) if known else None
+
+    @property
     def usd(self) -> float:
         """What its device time costs so far, as far as prices are known."""
         return sum(record.usd or 0.0 for record in self.attempts)
@@ -213,6 +238,7 @@ class Render:
             began_at=now,
             accrued_at=now,
             usd_per_hour=lease.usd_per_hour,
+            is_first_run=lease.is_first_run,
         )
         return self.moved(
             RenderStatus.RUNNING,
@@ -228,6 +254,8 @@ class Render:
             worker_seq=0,
             pieces=0,
             estimated_cost_usd=lease.estimated_cost_usd,
+            estimated_gpu_seconds=lease.estimated_gpu_seconds,
+            estimated_gpu_seconds_p90=lease.estimated_gpu_seconds_p90,
             explanation=lease.why,
             expires_at=None,  # it has started; only a deadline ends it now
             started_at=self.started_at or now,
@@ -237,8 +265,7 @@ class Render:
     def accrued(self, seconds: float, now: datetime) -> "Render":
         """The render after its running attempt has held its device for so much longer."""
         *earlier, last = self.attempts
-        record = replace(last, gpu_seconds=last.gpu_seconds + seconds, accrued_at=now)
-        return replace(self, attempts=(*earlier, record))
+        return replace(self, attempts=(*earlier, last.accrued(seconds, self.phase, now)))
 
     def released(self, now: datetime, why: str) -> "Render":
         """The render back in the queue, because it was taken off its runtime on purpose."""
@@ -253,7 +280,8 @@ class Render:
         """
         if self.status is RenderStatus.CANCELING:
             return self.stopped(now)
-        lost = replace(self._left(Outcome.LOST, now, why), losses=self.losses + 1)
+        reason = cause.reason if cause else "WORKER_LOST"
+        lost = replace(self._left(Outcome.LOST, now, why, reason), losses=self.losses + 1)
         if lost.losses < MAX_LOSSES:
             return lost._queued_again(RenderStatus.RUNNING)
         failure = cause or Failure("WORKER_LOST", f"{MAX_LOSSES} workers were lost while rendering it", retry=True)
@@ -276,6 +304,12 @@ class Render:
         """The paused render back in the queue."""
         return replace(self._queued_again(RenderStatus.PAUSED), expires_at=None, pause_after_step=pause_after_step)
 
+    def canceled(self, now: datetime) -> "Render | None":
+        """The render that is to end: at once while it waits, else once its attempt has stopped. None if it ended."""
+        if self.status in WAITING:
+            return self.ended(RenderStatus.CANCELED, now, phase=Phase.DONE)
+        return self.moved(RenderStatus.CANCELING) if self.status is RenderStatus.RUNNING else None
+
     def stopped(self, now: datetime) -> "Render":
         """The render that was being canceled, at its end."""
         if self.stopping is not None:
@@ -289,15 +323,16 @@ class Render:
         left = self
         if self.attempts and self.attempts[-1].outcome is Outcome.RUNNING:
             error: Failure | None = changes.get("error")
-            left = self._left(Outcome(to.value), now, error.message if error else "")
+            message, reason = (error.message, error.reason) if error else ("", "")
+            left = self._left(Outcome(to.value), now, message, reason)
         return left.moved(to, ended_at=now, timing=timing, lease_until=None, runtime_id=None, explanation="", **changes)
 
     def _folder(self, epoch: int) -> str:
         return f"renders/{self.id}/{epoch}"
 
-    def _left(self, outcome: Outcome, now: datetime, message: str) -> "Render":
+    def _left(self, outcome: Outcome, now: datetime, message: str, reason: str = "") -> "Render":
         *earlier, last = self.attempts
-        return replace(self, attempts=(*earlier, last.ended(outcome, now, message)))
+        return replace(self, attempts=(*earlier, last.ended(outcome, now, message, reason)))
 
     def _queued_again(self, source: RenderStatus) -> "Render":
         if self.status is not source:

@@ -13,6 +13,7 @@ ON_OUT_OF_MEMORY = ("make_room", "fail")
 """What may happen to a render whose device has too little memory; the first is the default."""
 
 MAX_REQUEST_ID_LENGTH = 200
+MAX_FINISH_WITHIN_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Terms:
     deadline: datetime | None = None
     pause_after_step: int = 0
     fail_when_out_of_memory: bool = False
+    finish_within_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def take_apart(body: Mapping[str, Any], path_slug: str | None, now: datetime) ->
             prefer=read.get("prefer", Prefer.CHEAPEST),
             max_cost_usd=read.get("max_cost_usd"),
             deadline=deadline,
+            finish_within_seconds=read.get("finish_within_seconds"),
             pause_after_step=read.get("pause_after_step", 0),
             fail_when_out_of_memory=read.get("on_out_of_memory") == "fail",
         ),
@@ -110,6 +113,12 @@ def _usd(value: Any) -> float:
     return float(value)
 
 
+def _wish(value: Any) -> float:
+    if not _is_number(value) or not 1 <= value <= MAX_FINISH_WITHIN_SECONDS:
+        raise _Wrong(f"must be a number of seconds from 1 to {MAX_FINISH_WITHIN_SECONDS}")
+    return float(value)
+
+
 def _step(value: Any) -> int:
     if not _is_number(value) or value != int(value) or not 1 <= value <= 1_000_000:
         raise _Wrong("must be a whole number of steps, at least 1")
@@ -143,6 +152,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "prefer": _one_of(tuple(Prefer)),
     "max_cost_usd": _usd,
     "deadline": _moment,
+    "finish_within_seconds": _wish,
     "pause_after_step": _step,
     "on_out_of_memory": _one_of(ON_OUT_OF_MEMORY),
 }

@@ -1,7 +1,7 @@
 """Runtimes: one version loaded on one slot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -53,6 +53,10 @@ class Runtime:
     """How long it stays warm without work; None for the installation's own."""
     usd_per_hour: float | None = None
     startup_ms: int | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
+    """What its results rely on besides the inputs: weights, libraries, device."""
+    has_run: bool = False
+    """Whether a render has come to its end on it: the first one pays for what later ones find done."""
     render_id: str | None = None
 
     @property

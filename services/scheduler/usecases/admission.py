@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from services.scheduler.domain.demand import entry_of
 from services.scheduler.domain.errors import CostLimitExceeded, QuotaExceeded, TargetOverloaded
+from services.scheduler.domain.placement import Expectations
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Day
@@ -33,7 +34,7 @@ class Admission:
         Raises CostLimitExceeded, QuotaExceeded or TargetOverloaded when it is not to be accepted now.
         """
         version = await self._catalog.version(render.slug, render.model_version)
-        render = await self._within_cost(render, version)
+        render = await self._within_limits(render, version)
         demand = entry_of(render).demand
         policy, account = self._policy, render.account
         if policy.max_queued_per_account is not None and self._queue.count(account) >= policy.max_queued_per_account:
@@ -57,7 +58,27 @@ class Admission:
                 raise TargetOverloaded(str(render.pin), max(_LEAST_WAIT_SECONDS, waiting - limit))
         return await self._outlook.foreseen(render, version)
 
-    async def _within_cost(self, render: Render, version: Version) -> Render:
+    async def _within_limits(self, render: Render, version: Version) -> Render:
+        """The render with the targets that keep its limit of cost, warned of a time that none is expected to keep."""
+        if render.max_cost_usd is None and render.finish_within_seconds is None:
+            return render
+        expectations = await self._outlook.expectations(version, render.shape)
+        render = self._within_cost(render, version, expectations)
+        wished = render.finish_within_seconds
+        if wished is None:
+            return render
+        demand = entry_of(render).demand
+        targets = {slot.target for slot in self._outlook.fleet.slots_for(demand, version.vram_floor_gib)}
+        soonest = min((expectations[target].seconds_p90(is_cold=False) for target in targets), default=0.0)
+        if soonest <= wished:
+            return render
+        warning = (
+            f"'finish_within_seconds' {wished:g} is less than any target is expected to take: nine of ten such renders "
+            f"take up to {soonest:.0f} s; the fastest target is chosen"
+        )
+        return replace(render, warnings=(*render.warnings, warning))
+
+    def _within_cost(self, render: Render, version: Version, expectations: Expectations) -> Render:
         """The render with the targets that keep its limit of cost.
 
         Where the cost of some is known, those of unknown cost are not chosen. A limit that none can keep is refused at
@@ -65,7 +86,6 @@ class Admission:
         """
         if render.max_cost_usd is None:
             return render
-        expectations = await self._outlook.expectations(version)
         targets = {slot.target for slot in self._outlook.fleet.slots_for(render.pin, version.vram_floor_gib)}
         known = {target: usd for target in targets if (usd := expectations[target].warm_usd) is not None}
         if not known:

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from services.chassis.storage import StoreUnavailable
 from services.chassis.telemetry import extract_context
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost, WorkerOccupied
-from services.scheduler.domain.facts import Failure, Phase
+from services.scheduler.domain.facts import Failure, Outcome, Phase
 from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
@@ -200,12 +200,15 @@ class Attempt:
                 else:
                     await self._write(_still_active, moment.message)
         cold_start_ms = round((self._clock.monotonic() - began) * 1000)
-        await self._write(
-            lambda render: _still_active(
-                replace(render, phase=Phase.ENCODING, timing=replace(render.timing, cold_start_ms=cold_start_ms))
-            ),
-            "the runtime is warm",
-        )
+        runtime = self._runtimes.get(self._runtime_id)
+
+        def warm(render: Render) -> Render | None:
+            *earlier, last = render.attempts
+            timing = replace(render.timing, cold_start_ms=cold_start_ms)
+            record = replace(last, startup_ms=runtime.startup_ms if runtime else None)
+            return _still_active(replace(render, phase=Phase.ENCODING, timing=timing, attempts=(*earlier, record)))
+
+        await self._write(warm, "the runtime is warm")
 
     async def _follow_worker(self) -> None:
         runtime = self._runtimes.get(self._runtime_id)
@@ -327,9 +330,17 @@ class Attempt:
                 await self._clock.sleep(STORE_RETRY_SECONDS)
 
     async def _write(self, change: Change, message: str, *, accrue: bool = True) -> None:
-        await self._hold.write(change, message, accrue=accrue)
+        await self._hold.write(lambda render: self._with_software(change(render)), message, accrue=accrue)
         if self.render.status is RenderStatus.CANCELING:
             self.cancel()  # also when nobody told this attempt
+
+    def _with_software(self, after: Render | None) -> Render | None:
+        """The render with what this attempt's results relied on, if it ends the attempt."""
+        runtime = self._runtimes.get(self._runtime_id)
+        if after is None or runtime is None or after.attempts[-1].outcome is Outcome.RUNNING:
+            return after
+        *earlier, last = after.attempts
+        return replace(after, attempts=(*earlier, replace(last, software=runtime.software)))
 
 
 def _stopping(failure: Failure, render: Render) -> Render | None:

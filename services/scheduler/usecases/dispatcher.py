@@ -24,6 +24,7 @@ from services.scheduler.domain.runtime import RuntimeStatus
 from services.scheduler.domain.shares import DAY_SECONDS, Day, Shares
 from services.scheduler.ports import Catalog, Clock, RenderStore, Version
 from services.scheduler.usecases.attempt import Attempt, AttemptFactory
+from services.scheduler.usecases.giving_way import GivingWay
 from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.queue import Queue
 from services.scheduler.usecases.renders import Renders
@@ -71,7 +72,18 @@ class Dispatcher:
         self._policy = policy
         self._new_attempt = attempts
         self._news = news
+        self._giving_way = GivingWay(runtimes=runtimes, stop=self.stop)
         self._running: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}
+        self._served: set[str] = set()
+        """The runtimes that renders have been on which are no probes'."""
+
+    async def stop(self, render_id: str, message: str) -> None:
+        """Cancel a render, wherever it is; one that has ended stays as it is. StoreUnavailable."""
+        now = self._clock.now()
+        canceled = await self._renders.advance(render_id, lambda render: render.canceled(now), message)
+        if canceled is not None:
+            log.info("render canceled", render_id=render_id, status=canceled.status, why=message)
+            self.cancel(render_id)
 
     def cancel(self, render_id: str) -> None:
         """Tell the attempt of a render, if one runs, that the render is to end."""
@@ -83,9 +95,18 @@ class Dispatcher:
         return render_id in self._running
 
     def remaining_seconds(self, render_id: str) -> float | None:
-        """How long the attempt at a render is expected to go on; None when nobody knows."""
+        """How long the attempt at a render is expected to be in others' way; None when nobody knows.
+
+        That of a probe gives way within a step.
+        """
         running = self._running.get(render_id)
-        return running[0].remaining_seconds() if running else None
+        if running is None:
+            return None
+        return 0.0 if running[0].render.probe_id else running[0].remaining_seconds()
+
+    def has_served(self, runtime_id: str) -> bool:
+        """Whether a render that is no probe's has been on a runtime since this scheduler began."""
+        return runtime_id in self._served
 
     async def recover(self) -> None:
         """Go on with what an earlier scheduler left: re-join attempts whose workers live, queue the others again."""
@@ -139,6 +160,7 @@ class Dispatcher:
         ahead: dict[Demand, int] = {}
         passed_over: list[Entry] = []
         barred = self.accounts_at_their_limit()
+        self._giving_way.look_again()
         try:
             while entry := self._queue.next(self._shares, self._clock.monotonic(), blocked, barred):
                 waits = await self._place(entry, ahead.get(entry.demand, 0))
@@ -157,8 +179,11 @@ class Dispatcher:
     def accounts_at_their_limit(self) -> set[str]:
         """The accounts that run as many renders at once as they may."""
         limit = self._policy.max_running_per_account
-        counts = Counter(attempt.render.account for attempt, _ in self._running.values())
-        return {account for account, count in counts.items() if limit is not None and count >= limit}
+        return {account for account, count in self._counts().items() if limit is not None and count >= limit}
+
+    def _counts(self) -> Counter[str]:
+        """How many renders of each account run, without those of probes."""
+        return Counter(attempt.render.account for attempt, _ in self._running.values() if not attempt.render.probe_id)
 
     async def _place(self, entry: Entry, ahead: int) -> Wait | None:
         """Place one render, or say why it waits."""
@@ -168,12 +193,25 @@ class Dispatcher:
         except ForgeError as error:
             log.warning("render cannot be placed now", render_id=entry.render_id, reason=error.reason)
             return Wait(True, "the catalogue does not answer")
-        situation = await self._outlook.situation(version)
-        choice = place(demand, situation, ahead=ahead)
+        situation = await self._outlook.situation(version, entry.shape)
+        choice = place(demand, situation, ahead=ahead, finish_in=self._outlook.finish_in(entry))
         if isinstance(choice, Wait):
+            await self._make_room(demand, choice, situation)
             return choice
         await self._lease(entry, version, choice, situation)
         return None
+
+    async def _make_room(self, demand: Demand, wait: Wait, situation: Situation) -> None:
+        """Have runs of probes give way to those that ask for `demand` and must wait."""
+        held = {a.render.runtime_id: a.render.id for a, _ in self._running.values() if a.render.probe_id}
+        if demand.in_the_background or not held:
+            return
+        wanted = 1
+        if wait.is_full:  # this says it of all that ask the same
+            limit, running = self._policy.max_running_per_account, self._counts()
+            waiting = self._queue.counts_of(demand).items()
+            wanted = sum(n if limit is None else max(0, min(n, limit - running[account])) for account, n in waiting)
+        await self._giving_way.make_room(demand, wait, situation, held, wanted)
 
     async def _lease(self, entry: Entry, version: Version, choice: Take | Start, situation: Situation) -> None:
         expectation = situation.expectation(choice.runtime.target if isinstance(choice, Take) else choice.slot.target)
@@ -190,7 +228,10 @@ class Dispatcher:
             is_cold=is_cold,
             until=self._clock.now() + timedelta(seconds=self._policy.lease_seconds),
             why=choice.why,
+            is_first_run=not runtime.has_run,
             estimated_cost_usd=expectation.cold_usd if is_cold else expectation.warm_usd,
+            estimated_gpu_seconds=expectation.known_seconds(is_cold=is_cold),
+            estimated_gpu_seconds_p90=expectation.known_seconds_p90(is_cold=is_cold),
             usd_per_hour=expectation.usd_per_hour,
         )
         # A lease without an attempt would be taken for a lost worker.
@@ -207,6 +248,8 @@ class Dispatcher:
         if leased is None:  # canceled or given up between the look and the lease
             self._runtimes.release(lease.runtime_id, entry.render_id)
             return
+        if not leased.probe_id:
+            self._served.add(lease.runtime_id)
         self._trace_queueing(leased)
         self._circuits.began((version.slug, version.model_version, lease.target), leased.id)
         self._shares.reserve(leased.id, leased.account, expected_seconds, self._clock.monotonic())
@@ -238,7 +281,9 @@ class Dispatcher:
         self._shares.settle(render.id, record.gpu_seconds, now)
         self._count(render, record, now, 0.0)
         self._circuits.left(_key(render, record), render.id, now, well=record.outcome.speaks_well)
-        self._runtimes.release(record.runtime_id, render.id)  # now that all of it is counted, the next one may come
+        # Now that all of it is counted, the next one may come.
+        self._runtimes.release(record.runtime_id, render.id, has_run=record.outcome is Outcome.SUCCEEDED)
+        self._served = {name for name in self._served if self._runtimes.get(name) is not None}
         self._news.set()
 
     def _count(self, render: Render, record: AttemptRecord, now: float, seconds_ago: float) -> None:

@@ -24,6 +24,8 @@ class Order:
     terms: Terms
     inputs: Mapping[str, Any]
     seed: int | None
+    shape: Mapping[str, Any]
+    """The inputs that the work depends on."""
     warnings: tuple[str, ...]
 
 
@@ -75,5 +77,6 @@ class Intake:
             terms=request.terms,
             inputs=complete,
             seed=complete.get("seed"),
+            shape=rules.shape_of(complete, version.properties),
             warnings=rules.inputs_without_effect(version.effects, given, complete, version.properties),
         )

@@ -15,6 +15,7 @@ from services.chassis.errors import InvalidInput, Violation
 from services.chassis.telemetry import current_trace_id, inject_context
 from services.scheduler.domain.errors import IdempotencyConflict, RenderNotPaused, RenderNotRetryable
 from services.scheduler.domain.policy import Policy
+from services.scheduler.domain.probe import PROBE_ACCOUNT
 from services.scheduler.domain.render import RETRYABLE, Render, RenderStatus, expiry
 from services.scheduler.ports import Clock, RenderStore
 from services.scheduler.usecases.admission import Admission
@@ -49,16 +50,23 @@ class Ordering:
         """By account."""
 
     async def create(
-        self, account: str, body: Mapping[str, Any], *, path_slug: str | None, idempotency_key: str | None
+        self,
+        account: str,
+        body: Mapping[str, Any],
+        *,
+        path_slug: str | None,
+        idempotency_key: str | None,
+        api_key_id: str = "",
     ) -> Render:
         """A render for a body. The errors of the contract's CreateRender."""
         key, sha256 = idempotency_key or _request_id(body), _digest([path_slug, body])
         if known := await self._known(account, key, sha256):
             return known
         order = await self._intake.order(body, path_slug)
-        return await self._accept(self._new(account, order, key, sha256), order.inputs, "accepted")
+        render = replace(self._new(account, order, key, sha256), api_key_id=api_key_id)
+        return await self._accept(render, order.inputs, "accepted")
 
-    async def retry(self, ended: Render) -> Render:
+    async def retry(self, ended: Render, *, api_key_id: str = "") -> Render:
         """A render like one that ended without a video, going on from its checkpoint. RenderNotRetryable.
 
         The same one again when it is asked for again, however late.
@@ -84,7 +92,10 @@ class Ordering:
             prefer=ended.prefer,
             max_cost_usd=ended.max_cost_usd,
             pause_after_step=ended.pause_after_step,
+            finish_within_seconds=ended.finish_within_seconds,
+            shape=ended.shape,
             retry_of=ended.id,
+            api_key_id=api_key_id,
             trace_context=inject_context(),
             trace_id=current_trace_id(),
             warnings=ended.warnings,
@@ -93,7 +104,9 @@ class Ordering:
         )
         return await self._accept(render, await self._store.inputs(ended.id), f"accepted in place of {ended.id}")
 
-    async def branch(self, paused: Render, changes: Mapping[str, Any], idempotency_key: str | None) -> Render:
+    async def branch(
+        self, paused: Render, changes: Mapping[str, Any], idempotency_key: str | None, *, api_key_id: str = ""
+    ) -> Render:
         """A render from where a paused one stands, with some inputs changed. RenderNotPaused, InvalidInput."""
         key, sha256 = idempotency_key or _request_id(changes), _digest([paused.id, dict(changes)])
         if known := await self._known(paused.account, key, sha256):
@@ -106,8 +119,21 @@ class Ordering:
         body = {**_terms_of(paused), **inputs, **changes, "model_version": paused.model_version}
         order = await self._intake.order(body, paused.slug, branched_from=inputs)
         render = self._new(paused.account, order, key, sha256)
-        render = replace(render, branch_of=paused.id, checkpoint_key=paused.checkpoint_key)
+        render = replace(render, branch_of=paused.id, checkpoint_key=paused.checkpoint_key, api_key_id=api_key_id)
         return await self._accept(render, order.inputs, f"branched off {paused.id}")
+
+    async def probe(self, body: Mapping[str, Any], *, probe_id: str, request_id: str) -> Render:
+        """A run of a probe; the same one again for the same request id. The errors of the contract's CreateRender.
+
+        However much waits, it is taken on: it is in nobody's way.
+        """
+        sha256 = _digest([probe_id, dict(body)])
+        if known := await self._known(PROBE_ACCOUNT, request_id, sha256):
+            return known
+        order = await self._intake.order(body, None)
+        render = replace(self._new(PROBE_ACCOUNT, order, request_id, sha256), probe_id=probe_id, expires_at=None)
+        accepted, _ = await self._renders.accept(render, order.inputs, "accepted", keys_since=self._keys_since())
+        return _of_the_same_request(accepted, sha256)
 
     def _new(self, account: str, order: Order, idempotency_key: str | None, sha256: str) -> Render:
         now, terms = self._clock.now(), order.terms
@@ -126,6 +152,8 @@ class Ordering:
             priority=terms.priority,
             prefer=terms.prefer,
             max_cost_usd=terms.max_cost_usd,
+            finish_within_seconds=terms.finish_within_seconds,
+            shape=order.shape,
             pause_after_step=terms.pause_after_step,
             trace_context=inject_context(),
             trace_id=current_trace_id(),
@@ -170,6 +198,7 @@ def _terms_of(render: Render) -> dict[str, Any]:
         "priority": render.priority.value,
         "prefer": render.prefer.value,
         "max_cost_usd": render.max_cost_usd,
+        "finish_within_seconds": render.finish_within_seconds,
         "on_out_of_memory": "fail" if render.fail_when_out_of_memory else None,
     }
 

@@ -1,9 +1,10 @@
 """What the scheduler can tell of the future: who runs where next, when, and why not now."""
 
 import heapq
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from services.chassis.errors import ForgeError
 from services.scheduler.domain.circuit import Circuits, OpenCircuit
@@ -14,7 +15,7 @@ from services.scheduler.domain.placement import Expectation, Expectations, Situa
 from services.scheduler.domain.render import Render, RenderStatus
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 from services.scheduler.domain.shares import Shares
-from services.scheduler.ports import Catalog, Clock, Estimates, Version
+from services.scheduler.ports import Catalog, Clock, Estimate, Estimates, Version
 from services.scheduler.usecases.queue import Queue
 from services.scheduler.usecases.runtimes import Runtimes
 
@@ -56,12 +57,13 @@ class Outlook:
         """The slots there are."""
         return self._runtimes.fleet
 
-    async def expectations(self, version: Version) -> Expectations:
-        """What a render of a version is expected to take on each target of the fleet.
+    async def expectations(self, version: Version, shape: Mapping[str, Any] | None = None) -> Expectations:
+        """What a render of a version, with inputs of this shape, is expected to take on each target of the fleet.
 
-        What was seen here counts before published figures. An imitated device says something about other imitated ones.
+        What follows from measured runs counts first, then what was seen here of any shape, then published figures. An
+        imitated device says something about other imitated ones.
         """
-        known = await self._estimates.of(version.slug, version.model_version)
+        known = await self._estimates.of(version.slug, version.model_version, shape)
         seen = self._seen_on_imitations(version)
         found: dict[Target, Expectation] = {}
         for target in self.fleet.targets:
@@ -71,7 +73,7 @@ class Outlook:
             if target.simulated:
                 run, start = run or seen[0], start or seen[1]
             found[target] = Expectation(
-                run=run or _point(estimate and estimate.request_seconds),
+                run=_of_its_shape(estimate) or run or _point(estimate and estimate.request_seconds),
                 start=start or _point(estimate and estimate.start_seconds),
                 warm_usd=estimate and estimate.warm_usd,
                 cold_usd=estimate and estimate.cold_usd,
@@ -79,9 +81,9 @@ class Outlook:
             )
         return found
 
-    async def situation(self, version: Version) -> Situation:
-        """What the fleet is doing, as far as a version is concerned."""
-        expectations = await self.expectations(version)
+    async def situation(self, version: Version, shape: Mapping[str, Any] | None = None) -> Situation:
+        """What the fleet is doing, as far as a render of a version with inputs of this shape is concerned."""
+        expectations = await self.expectations(version, shape)
         now = self._clock.monotonic()
         return Situation(
             fleet=self.fleet,
@@ -101,14 +103,14 @@ class Outlook:
             version = await self._catalog.version(render.slug, render.model_version)
         except ForgeError:
             return replace(render, explanation="waits: the catalogue does not answer")
-        situation = await self.situation(version)
+        situation = await self.situation(version, render.shape)
         if (entry := self._queue.entry(render.id)) is None:  # it was placed meanwhile
             return render
         return self._foreseen(render, entry, situation)
 
     async def foreseen(self, render: Render, version: Version) -> Render:
         """A render that is about to be accepted, with the place it will have in the queue and when it may end."""
-        return self._foreseen(render, entry_of(render), await self.situation(version))
+        return self._foreseen(render, entry_of(render), await self.situation(version, render.shape))
 
     async def drain_seconds(self, version: Version, demand: Demand) -> float:
         """How long the queue before a new render with this demand is expected to take."""
@@ -141,6 +143,12 @@ class Outlook:
             OpenCircuit(slug, model_version, target, now + timedelta(seconds=seconds))
             for (slug, model_version, target), seconds in self._circuits.open(self._clock.monotonic()).items()
         ]
+
+    def finish_in(self, entry: Entry) -> float | None:
+        """How soon a render that waits is wanted, in seconds from now; None when it is not wanted at any time."""
+        if entry.finish_by is None:
+            return None
+        return max(0.0, (entry.finish_by - self._clock.now()).total_seconds())
 
     def _foreseen(self, render: Render, entry: Entry, situation: Situation) -> Render:
         position = self._queue.position(entry, self._rivals(entry.demand, situation))
@@ -207,7 +215,7 @@ class Outlook:
         return None if remaining is None else left + remaining
 
     def _explain(self, entry: Entry, situation: Situation, position: int) -> str:
-        choice = place(entry.demand, situation, ahead=position - 1)
+        choice = place(entry.demand, situation, ahead=position - 1, finish_in=self.finish_in(entry))
         why = choice.why if isinstance(choice, Wait) else "it is about to be placed"
         if entry.account in self._at_their_limit():
             why = "its account runs as many renders at once as it may"
@@ -221,6 +229,13 @@ class Outlook:
         runs = [span for key in keys if (span := self._durations.run(key))]
         starts = [span for key in keys if (span := self._durations.start(key))]
         return (runs[0] if runs else None), (starts[0] if starts else None)
+
+
+def _of_its_shape(estimate: Estimate | None) -> Span | None:
+    """How long inputs like these take, where runs were measured that say so."""
+    if estimate is None or not estimate.rests_on_runs or estimate.request_seconds is None:
+        return None
+    return Span(estimate.request_seconds, estimate.request_seconds_p90 or estimate.request_seconds)
 
 
 def _point(seconds: float | None) -> Span | None:

@@ -1,4 +1,7 @@
-"""Renders that wait, and whose turn it is: fairness between accounts first, then priority, then age."""
+"""Renders that wait, and whose turn it is: fairness between accounts first, then priority, then age.
+
+What waits in the background comes after all others, and is in nobody's way: nobody counts it.
+"""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -50,12 +53,22 @@ class Queue:
         return sum(len(line) for where in self._both for line in where.get(account, {}).values())
 
     def counts(self) -> dict[Demand, int]:
-        """How many renders wait, by what they ask for."""
+        """How many renders wait, by what they ask for, without those in the background."""
         found: dict[Demand, int] = {}
         for where in self._both:
             for lines in where.values():
                 for demand, line in lines.items():
-                    found[demand] = found.get(demand, 0) + len(line)
+                    if not demand.in_the_background:
+                        found[demand] = found.get(demand, 0) + len(line)
+        return found
+
+    def counts_of(self, demand: Demand) -> dict[str, int]:
+        """How many renders of each account wait that ask for `demand`."""
+        found: dict[str, int] = {}
+        for where in self._both:
+            for account, lines in where.items():
+                if demand in lines:
+                    found[account] = found.get(account, 0) + len(lines[demand])
         return found
 
     def overdue(self, now: datetime) -> Iterator[str]:
@@ -68,17 +81,21 @@ class Queue:
     def next(self, shares: Shares, now: float, blocked: Collection[Demand], barred: Collection[str]) -> Entry | None:
         """Whose turn it is: of the accounts that have something to run, the one below its share the most.
 
-        Demands that are `blocked` and accounts that are `barred` are passed over.
+        Demands that are `blocked` and accounts that are `barred` are passed over. Those in the background are last.
         """
-        best: tuple[float, tuple[int, str]] | None = None
+        best: tuple[bool, float, tuple[int, str]] | None = None
         for account, lines in self._lines.items():
             if account in barred:
                 continue
-            firsts: list[Any] = [line[0] for demand, line in lines.items() if demand not in blocked]
-            first = min(firsts, default=None)
-            if first is not None and (best is None or (shares.used(account, now), first) < best):
-                best = (shares.used(account, now), first)
-        return None if best is None else self._entries[best[1][1]]
+            firsts: list[Any] = [
+                (demand.in_the_background, line[0]) for demand, line in lines.items() if demand not in blocked
+            ]
+            if not firsts:
+                continue
+            is_last, first = min(firsts)
+            if best is None or (is_last, shares.used(account, now), first) < best:
+                best = (is_last, shares.used(account, now), first)
+        return None if best is None else self._entries[best[2][1]]
 
     def set_aside(self, entry: Entry) -> None:
         """Pass a render over until it is put back."""
@@ -100,7 +117,7 @@ class Queue:
         for where in self._both:
             for account, lines in where.items():
                 for demand, line in lines.items():
-                    if demand not in rivals:
+                    if demand not in rivals or demand.in_the_background > entry.demand.in_the_background:
                         continue
                     if account == entry.account:
                         before += line.bisect_left(entry.order)

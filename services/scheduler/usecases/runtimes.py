@@ -170,17 +170,25 @@ class Runtimes:
             async for moment in start.moments(every_seconds):
                 yield moment
 
-    def release(self, runtime_id: str, render_id: str) -> None:
-        """Give a runtime back after a render."""
+    def release(self, runtime_id: str, render_id: str, *, has_run: bool = False) -> None:
+        """Give a runtime back after a render, which `has_run` to its end or not."""
         runtime = self._runtimes.get(runtime_id)
         if runtime is not None and runtime.render_id == render_id:
-            self._set(replace(runtime, render_id=None, last_used_at=self._clock.now()))
+            has_run = has_run or runtime.has_run
+            self._set(replace(runtime, render_id=None, has_run=has_run, last_used_at=self._clock.now()))
             self._idle_since[runtime_id] = self._clock.monotonic()
             self._on_change()
 
     async def end(self, runtimes: Iterable[Runtime]) -> None:
         """End runtimes, kindly; from now on nobody gets one of them. Returns when their slots are free."""
         await asyncio.shield(asyncio.gather(*[self._end(runtime) for runtime in runtimes]))
+
+    def abandon(self, runtime_id: str) -> None:
+        """Give up a start for whoever needs the slot now. One that is warm already stays."""
+        runtime = self._runtimes.get(runtime_id)
+        if runtime is not None and runtime.status is RuntimeStatus.STARTING:
+            log.info("start abandoned", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
+            self._end(runtime, kindly=False)
 
     def discard(self, runtime_id: str) -> None:
         """Drop a runtime whose worker does not answer or cannot be trusted."""
@@ -249,14 +257,16 @@ class Runtimes:
             if predecessor is not None:
                 start.tell(LoadMoment("evicting", "freeing the slot"))
                 await asyncio.shield(predecessor)
+                start.begin_to_count()
             start.tell(LoadMoment("process", "starting the worker"))
             process = await self._placer.launch(runtime_id, slot)
             runtime = self._set(replace(self._runtimes[runtime_id], address=process.address, pid=process.pid))
             await self._remember(runtime)
-            await self._load(process.address, version, start)
+            software = await self._load(process.address, version, start)
             warm = self._runtimes[runtime_id].moved(
                 RuntimeStatus.WARM,
                 startup_ms=start.elapsed_ms(),
+                software=software,
                 start_phase="",
                 start_message="",
                 start_done_bytes=None,
@@ -280,8 +290,11 @@ class Runtimes:
         finally:
             self._on_change()
 
-    async def _load(self, address: str, version: Version, start: Start) -> None:
-        """Have the worker load the version; it is lost when it is silent for a lease. WorkerLost, TimeoutError."""
+    async def _load(self, address: str, version: Version, start: Start) -> Mapping[str, str]:
+        """Have the worker load the version; what its results rely on then.
+
+        It is lost when it is silent for a lease. WorkerLost, TimeoutError.
+        """
         async with asyncio.timeout(self._policy.lease_seconds) as patience:
             async with aclosing(self._workers.load(address, version)) as moments:
                 async for moment in moments:
@@ -290,7 +303,7 @@ class Runtimes:
                     if (failure := moment.failure) is not None:
                         raise RuntimeStartFailed(failure.message, cause_reason=failure.reason, retry=failure.retry)
                     if moment.phase == "ready":
-                        return
+                        return moment.software
         raise WorkerLost  # the stream ended without an outcome
 
     async def _fail(self, runtime_id: str) -> None:

@@ -4,12 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import structlog
-
 from services.chassis.errors import InvalidInput, Violation
 from services.chassis.tasks import uninterrupted
 from services.scheduler.domain.errors import RenderNotFound, RenderNotPaused
-from services.scheduler.domain.facts import Phase
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.ports import Clock, Page, RenderStore
 from services.scheduler.usecases.dispatcher import Dispatcher
@@ -18,8 +15,6 @@ from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.screening import Screening, Video
 from services.scheduler.usecases.watching import Watching
-
-log = structlog.get_logger()
 
 DEFAULT_WAIT_SECONDS = 590
 MAX_WAIT_SECONDS = 3600
@@ -52,10 +47,21 @@ class Scheduler:
         self._clock = clock
 
     async def create(
-        self, account: str, body: Mapping[str, Any], *, path_slug: str | None, idempotency_key: str | None
+        self,
+        account: str,
+        body: Mapping[str, Any],
+        *,
+        path_slug: str | None,
+        idempotency_key: str | None,
+        api_key_id: str = "",
     ) -> Render:
-        """Check a body and accept a render for it; durable when it returns. Same key, same body: same render."""
-        accepted = await self._ordering.create(account, body, path_slug=path_slug, idempotency_key=idempotency_key)
+        """Check a body and accept a render for it; durable when it returns. Same key, same body: same render.
+
+        `api_key_id` is the key that its use is counted for.
+        """
+        accepted = await self._ordering.create(
+            account, body, path_slug=path_slug, idempotency_key=idempotency_key, api_key_id=api_key_id
+        )
         return await self._outlook.stands(accepted)
 
     async def infer(
@@ -67,12 +73,15 @@ class Scheduler:
         idempotency_key: str | None,
         wait_seconds: int | None,
         cancel_on_disconnect: bool,
+        api_key_id: str = "",
     ) -> Render:
         """Accept a render and wait until it has ended or is paused, or until `wait_seconds` are over."""
         seconds = DEFAULT_WAIT_SECONDS if wait_seconds is None else wait_seconds
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             raise InvalidInput([Violation("wait_seconds", f"must be from 0 to {MAX_WAIT_SECONDS}")])
-        render = await self._ordering.create(account, body, path_slug=path_slug, idempotency_key=idempotency_key)
+        render = await self._ordering.create(
+            account, body, path_slug=path_slug, idempotency_key=idempotency_key, api_key_id=api_key_id
+        )
         try:
             render = await self._watching.until_settled(render, seconds)
         except asyncio.CancelledError:
@@ -107,15 +116,12 @@ class Scheduler:
     async def cancel(self, account: str, render_id: str) -> Render:
         """Stop a render; one that has ended stays as it is. Raises RenderNotFound."""
         await self._owned(account, render_id)
-        canceled = await self._renders.advance(render_id, self._cancel, "cancelation requested")
-        if canceled is not None:
-            log.info("render canceled", render_id=render_id, status=canceled.status)
-            self._dispatcher.cancel(render_id)
+        await self._dispatcher.stop(render_id, "cancelation requested")
         return await self.get(account, render_id)
 
-    async def retry(self, account: str, render_id: str) -> Render:
+    async def retry(self, account: str, render_id: str, *, api_key_id: str = "") -> Render:
         """A new render in place of one that ended without a video. RenderNotFound, RenderNotRetryable."""
-        retried = await self._ordering.retry(await self._owned(account, render_id))
+        retried = await self._ordering.retry(await self._owned(account, render_id), api_key_id=api_key_id)
         return await self._outlook.stands(retried)
 
     async def resume(self, account: str, render_id: str, *, pause_after_step: int) -> Render:
@@ -135,11 +141,18 @@ class Scheduler:
         return await self.get(account, render_id)
 
     async def branch(
-        self, account: str, render_id: str, changes: Mapping[str, Any], *, idempotency_key: str | None
+        self,
+        account: str,
+        render_id: str,
+        changes: Mapping[str, Any],
+        *,
+        idempotency_key: str | None,
+        api_key_id: str = "",
     ) -> Render:
         """A new render from where a paused one stands. RenderNotFound, RenderNotPaused, InvalidInput."""
         paused = await self._owned(account, render_id)
-        return await self._outlook.stands(await self._ordering.branch(paused, changes, idempotency_key))
+        branched = await self._ordering.branch(paused, changes, idempotency_key, api_key_id=api_key_id)
+        return await self._outlook.stands(branched)
 
     async def watch(self, account: str, render_id: str, *, after_seq: int) -> AsyncGenerator[RenderEvent, None]:
         """The events after `after_seq`, then new ones until the last. Raises RenderNotFound, InvalidInput at once."""
@@ -165,10 +178,3 @@ class Scheduler:
         if render is None:
             raise RenderNotFound(render_id)
         return render
-
-    def _cancel(self, render: Render) -> Render | None:
-        if render.status in (RenderStatus.QUEUED, RenderStatus.PAUSED):
-            return render.ended(RenderStatus.CANCELED, self._clock.now(), phase=Phase.DONE)
-        if render.status is RenderStatus.RUNNING:
-            return render.moved(RenderStatus.CANCELING)
-        return None

@@ -29,6 +29,10 @@ class Start:
         self._on_moment(moment)
         self._ring()
 
+    def begin_to_count(self) -> None:
+        """The start begins only now: what came before was waiting for the slot."""
+        self._began = self._clock.monotonic()
+
     def abandon(self) -> None:
         """Give the start up; those who wait see it fail."""
         if self._task is not None:

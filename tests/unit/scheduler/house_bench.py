@@ -10,6 +10,7 @@ from services.chassis.storage import Database
 from services.scheduler.__main__ import Assembly
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.domain.fleet import Fleet, Slot, Target
@@ -74,9 +75,9 @@ class FixedEstimates:
     """The second target is the cheaper one."""
 
     def __init__(self, request_seconds: float | None = None, start_seconds: float | None = None) -> None:
-        self._seconds = {"request_seconds": request_seconds, "start_seconds": start_seconds}
+        self._seconds: dict[str, Any] = {"request_seconds": request_seconds, "start_seconds": start_seconds}
 
-    async def of(self, slug: str, model_version: str) -> Mapping[tuple[str, str], Estimate]:
+    async def of(self, slug: str, model_version: str, shape: object = None) -> Mapping[tuple[str, str], Estimate]:
         return {
             ("H200", "eu-north2"): Estimate(warm_usd=0.2, cold_usd=0.3, usd_per_hour=4.5, **self._seconds),
             ("L40S", "eu-north1"): Estimate(warm_usd=0.1, cold_usd=0.4, usd_per_hour=1.8, **self._seconds),
@@ -145,6 +146,7 @@ def parts_of(
         "checker": JsonSchemaChecker(),
         "clock": clock,
         "policy": policy or Policy(),
+        "probe_store": SqlProbeStore(database),
         **more,
     }
 

@@ -135,7 +135,7 @@ async def test_a_catalogue_that_does_not_answer_keeps_nobody_from_looking(open_c
 
 async def test_without_figures_a_render_is_told_something_all_the_same(open_clockwork):
     class NoEstimates:
-        async def of(self, slug, model_version):
+        async def of(self, slug, model_version, shape=None):
             return {}
 
     async with open_clockwork(slow(), fleet=slots(H200), estimates=NoEstimates()) as house:
@@ -169,9 +169,9 @@ async def test_a_render_that_was_stopped_or_paused_has_no_time_left(open_clockwo
 
 async def test_looking_while_renders_are_passed_over_finds_everybody_in_their_places(open_clockwork):
     class SlowEstimates(FixedEstimates):
-        async def of(self, slug, model_version):
+        async def of(self, slug, model_version, shape=None):
             await asyncio.sleep(0.05)
-            return await super().of(slug, model_version)
+            return await super().of(slug, model_version, shape)
 
     estimates = SlowEstimates(request_seconds=60.0, start_seconds=30.0)
     async with open_clockwork(slow(load_seconds=600.0), estimates=estimates) as house:

@@ -183,7 +183,7 @@ async def test_a_video_that_is_no_longer_stored_is_not_found(open_house):
 
 async def test_when_placing_fails_the_scheduler_says_so_and_ends_with_the_reason(open_house):
     class BrokenEstimates:
-        async def of(self, slug, model_version):
+        async def of(self, slug, model_version, shape=None):
             raise OSError("disk full")
 
     async def live_until_it_fails():

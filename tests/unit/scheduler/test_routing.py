@@ -34,6 +34,7 @@ WRONG = {
     ],
     "pause_after_step": [0, -3, 1.5, "2", True, math.nan, math.inf, 1e9],
     "on_out_of_memory": ["pray", True, ["fail"]],
+    "finish_within_seconds": [0, -5, 0.5, "3m", True, math.nan, math.inf, 1e9],
 }
 REMEDIES = {
     "priority": "low, normal, high",
@@ -41,6 +42,7 @@ REMEDIES = {
     "on_out_of_memory": "make_room, fail",
     "max_cost_usd": "above 0",
     "pause_after_step": "at least 1",
+    "finish_within_seconds": "seconds from 1 to 604800",
     "request_id": "",
 }
 
@@ -76,6 +78,7 @@ def test_a_body_is_taken_apart_into_routing_and_inputs():
         "deadline": "2026-11-20T15:00:00+02:00",
         "pause_after_step": 3.0,
         "on_out_of_memory": "fail",
+        "finish_within_seconds": 180,
         "prompt": "a cat",
     }
     request, violations = take_apart(body, None, NOON)
@@ -83,7 +86,7 @@ def test_a_body_is_taken_apart_into_routing_and_inputs():
     assert request.inputs == {"prompt": "a cat"}
     assert (request.slug, request.model_version, request.request_id) == ("alpha", "v1", "key")
     assert (request.gpu_type, request.region) == ("H200", "eu-north2")
-    assert request.terms == Terms(Priority.HIGH, Prefer.FASTEST, 2.0, NOON + timedelta(hours=1), 3, True)
+    assert request.terms == Terms(Priority.HIGH, Prefer.FASTEST, 2.0, NOON + timedelta(hours=1), 3, True, 180.0)
 
 
 def test_what_is_left_out_or_null_has_its_default():

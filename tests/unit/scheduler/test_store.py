@@ -135,7 +135,7 @@ async def test_the_queue_is_in_the_order_of_acceptance(store, a_render):
 async def test_the_outbox_hears_of_every_new_status_within_the_transaction(database, a_render):
     heard = []
     store = SqlRenderStore(
-        database, SystemClock(), outbox=lambda _, render, event: heard.append((render.id, event.seq))
+        database, SystemClock(), outboxes=[lambda _, render, event: heard.append((render.id, event.seq))]
     )
     await store.accept(a_render(), {}, "accepted", keys_since=LONG_AGO)
     await store.advance("rnd_1", lambda r: replace(r, phase=Phase.ENCODING), "the same status")
@@ -145,7 +145,7 @@ async def test_the_outbox_hears_of_every_new_status_within_the_transaction(datab
     def refuse(*_):
         raise RuntimeError("the outbox is broken")
 
-    broken = SqlRenderStore(database, SystemClock(), outbox=refuse)
+    broken = SqlRenderStore(database, SystemClock(), outboxes=[refuse])
     with pytest.raises(RuntimeError):
         await broken.accept(a_render(id="rnd_2"), {}, "accepted", keys_since=LONG_AGO)
     assert await store.get("ann", "rnd_2") is None

@@ -2,7 +2,7 @@
 
 
 class NoEstimates:
-    async def of(self, slug, model_version):
+    async def of(self, slug, model_version, shape=None):
         return {}
 
 

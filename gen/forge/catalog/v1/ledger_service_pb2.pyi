@@ -78,7 +78,9 @@ class GetCostBasisRequest(_message.Message):
     """Version; the model's default when empty."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """The inputs, checked and complete; those of the version's example when absent."""
+        """The inputs that the work depends on, checked and complete: numbers, choices and switches. Those of the version's example when
+        absent.
+        """
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class CheckedInput(_message.Message):
     """Time it is wanted in; absent without such a wish."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """The version's inputs, with defaults filled in and without the routing fields."""
+        """The inputs that the work depends on, with defaults filled in: numbers, choices and switches. Never a text or a picture."""
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
