@@ -1,17 +1,33 @@
-"""Composition root of the catalogue."""
+"""Starts the catalogue, or checks the files of models."""
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 
 from services.catalog.adapters.grpc_fleet import GrpcFleet
-from services.catalog.adapters.yaml_models import load_models
+from services.catalog.adapters.grpc_prices import GrpcPrices
+from services.catalog.adapters.jinja_snippets import JinjaSnippets
+from services.catalog.adapters.sql_ledger import SqlLedger
+from services.catalog.adapters.yaml_models import faults_of, load_models
 from services.catalog.config import CatalogSettings
+from services.catalog.domain.reliability import Demands
+from services.catalog.ledger_servicer import mount_ledger
 from services.catalog.servicer import mount
 from services.catalog.usecases import Catalog
+from services.catalog.usecases.ledger import LedgerBook
+from services.catalog.usecases.performance import Performance
+from services.catalog.usecases.snippets import SnippetBook
 from services.chassis.clients import channel_to
+from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.process import run
 from services.chassis.server import serving
+from services.chassis.storage import sqlite_database
+
+MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
+USAGE = "usage: python -m services.catalog [check FILE...]"
 
 
 async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
@@ -19,22 +35,48 @@ async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
     models = load_models(settings.config_dir / "models")
     async with AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(channel_to(settings.scheduler_address, service_caller("catalog")))
+        billing = await stack.enter_async_context(
+            channel_to(settings.billing_estimate_address, service_caller("catalog"))
+        )
+        database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
+        clock, ledger = SystemClock(), SqlLedger(database)
         fleet = GrpcFleet(scheduler, deadline_seconds=settings.capacity_deadline_seconds)
+        prices = GrpcPrices(billing, clock, deadline_seconds=settings.prices_deadline_seconds)
+        catalog = Catalog(models, fleet)
+        demands = Demands(fresh=timedelta(days=settings.fresh_days))
+        performance = Performance(catalog, fleet, ledger, prices, clock, demands)
         await stack.enter_async_context(
             serving(
                 settings.catalog_address,
-                [mount(Catalog(models, fleet))],
+                [
+                    mount(catalog, SnippetBook(catalog, JinjaSnippets()), performance),
+                    mount_ledger(LedgerBook(catalog, fleet, ledger)),
+                ],
                 grace_seconds=settings.shutdown_grace_seconds,
             )
         )
         await told_to_stop.wait()
 
 
-def main() -> None:
-    """Run the service."""
-    settings = CatalogSettings()
-    run("catalog", settings, lambda told_to_stop: serve(settings, told_to_stop))
+def check(paths: list[str]) -> bool:
+    """Say of each file of a model what the catalogue would say of it at start; whether all are right."""
+    faults = {path: faults_of(Path(path)) for path in paths}
+    for path, found in faults.items():
+        print("\n".join(found) or f"{path}: ok")
+    return not any(faults.values())
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says."""
+    match arguments:
+        case []:
+            settings = CatalogSettings()
+            run("catalog", settings, lambda told_to_stop: serve(settings, told_to_stop))
+        case ["check", _, *_]:
+            sys.exit(0 if check(arguments[1:]) else 1)
+        case _:
+            sys.exit(USAGE)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

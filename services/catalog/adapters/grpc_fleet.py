@@ -5,7 +5,7 @@ from __future__ import annotations  # grpc classes are generic in their stubs on
 from forge.scheduler.v1 import runtime_service_pb2, runtime_service_pb2_grpc
 from grpc import aio
 
-from services.catalog import convert
+from services.catalog.convert import models as convert
 from services.catalog.domain import RouteTarget
 from services.chassis.status import errors_of
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from services.catalog import domain
-from services.catalog.adapters import json_schema
+from services.catalog.adapters import json_schema, yaml_work
+from services.catalog.adapters.yaml_work import WorkShape
 from services.chassis.strict_yaml import ConfigurationInvalid, Document, StrictShape, read_document
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
@@ -58,7 +59,7 @@ class FigureTableShape(StrictShape):
     rows: list[FigureShape] = Field(min_length=1)
 
 
-class VersionShape(StrictShape):
+class VersionShape(WorkShape):
     """One of `versions`."""
 
     version: Name
@@ -110,6 +111,15 @@ def load_models(directory: Path) -> tuple[domain.Model, ...]:
     return tuple(models)
 
 
+def faults_of(path: Path) -> tuple[str, ...]:
+    """What is wrong with one file."""
+    try:
+        _load(path)
+    except ConfigurationInvalid as error:
+        return error.faults
+    return ()
+
+
 def _load(path: Path) -> domain.Model:
     document = read_document(path, ModelShape)
     faults = list(_faults(document))
@@ -150,9 +160,12 @@ def _version_faults(slug: str, version: VersionShape) -> Iterator[tuple[list[str
     schema_faults = list(json_schema.faults(version.input_schema))
     for location, message in schema_faults:
         yield ["input_schema", *location], message
-    if not schema_faults:
-        for location, message in json_schema.example_faults(version.input_schema, version.example):
-            yield ["example", *location], message
+    example_faults = [] if schema_faults else list(json_schema.example_faults(version.input_schema, version.example))
+    for location, message in example_faults:
+        yield ["example", *location], message
+    if not schema_faults and not example_faults:
+        for location, message in yaml_work.faults(version, version.input_schema, version.example):
+            yield location, message
     for field, value in (("model", slug), ("model_version", version.version)):
         if version.example.get(field) != value:
             yield ["example", field], f"must be '{value}'"
@@ -203,4 +216,6 @@ def _version_to_domain(shape: VersionShape) -> domain.ModelVersion:
             for row in table.rows
         ),
         inputs=domain.InputSchema(shape.input_schema, shape.example),
+        work=yaml_work.work_of(shape, shape.input_schema, shape.example),
+        probe_inputs=tuple(shape.probe_inputs),
     )

@@ -1,4 +1,4 @@
-"""Between the contract's messages and the catalogue's nouns."""
+"""Models, their inputs and routes, between messages and nouns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -58,11 +58,16 @@ def model_to_proto(model: Model) -> model_pb2.Model:
 def inputs_to_proto(slug: str, version: str, inputs: InputSchema) -> model_pb2.InputSchema:
     """The inputs of a version."""
     return model_pb2.InputSchema(
-        slug=slug, model_version=version, schema=_struct(inputs.schema), example=_struct(inputs.example)
+        slug=slug, model_version=version, schema=struct_of(inputs.schema), example=struct_of(inputs.example)
     )
 
 
-def pin_from_proto(request: catalog_service_pb2.GetInferenceRoutesRequest) -> Pin:
+def pin_from_proto(
+    request: catalog_service_pb2.GetInferenceRoutesRequest
+    | catalog_service_pb2.GetReliabilityRequest
+    | catalog_service_pb2.ListMeasurementsRequest
+    | catalog_service_pb2.GetSnippetsRequest,
+) -> Pin:
     """The target a selection is pinned to."""
     return Pin(gpu_type=request.gpu_type or None, region=request.region or None)
 
@@ -115,12 +120,14 @@ def _version_to_proto(slug: str, version: ModelVersion) -> model_pb2.ModelVersio
         vram_floor_gib=version.vram_floor_gib,
         vram_floor_source=version.vram_floor_source,
         max_run_seconds=version.max_run_seconds,
-        published_figures=[_figure_to_proto(figure) for figure in version.published_figures],
+        published_figures=[figure_to_proto(figure) for figure in version.published_figures],
         route=_route_to_proto(domain.route_of(slug, version.version)),
+        probe_inputs=[struct_of(inputs) for inputs in version.probe_inputs],
     )
 
 
-def _figure_to_proto(figure: PublishedFigure) -> model_pb2.PublishedFigure:
+def figure_to_proto(figure: PublishedFigure) -> model_pb2.PublishedFigure:
+    """A row of somebody else's table."""
     return model_pb2.PublishedFigure(
         gpu_type=figure.gpu_type,
         region=figure.region or "",
@@ -144,8 +151,8 @@ def _route_to_proto(route: InferenceRoute) -> model_pb2.InferenceRoute:
     )
 
 
-def _struct(mapping: Mapping[str, Any]) -> Struct:
-    """A Struct keeps numbers as doubles; the catalogue loads no integer a double cannot hold."""
+def struct_of(mapping: Mapping[str, Any]) -> Struct:
+    """As a Struct, which keeps numbers as doubles; the catalogue loads no integer a double cannot hold."""
     struct = Struct()
     struct.update(mapping)
     return struct

@@ -1,4 +1,4 @@
-"""Models, versions, published figures and selections: the nouns and rules of the catalogue."""
+"""Models, their versions and what others published of them."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
-from services.chassis.errors import ForgeError, Kind, Violation
+from services.catalog.domain.work import Work
+from services.chassis.errors import ForgeError, Kind
 
 ROUTING_FIELDS = frozenset(
     {
         *("model", "model_version", "gpu_type", "region", "request_id", "on_out_of_memory"),
-        *("priority", "prefer", "max_cost_usd", "deadline", "pause_after_step"),
+        *("priority", "prefer", "max_cost_usd", "deadline", "finish_within_seconds", "pause_after_step"),
     }
 )
 """Fields that travel beside the inputs in a request body; no input has these names."""
@@ -42,7 +43,7 @@ class ModelNotFound(ForgeError):
     reason = "MODEL_NOT_FOUND"
 
     def __init__(self, slug: str, known: Collection[str]) -> None:
-        super().__init__(f"there is no model '{slug}'{_did_you_mean(slug, known)}", resource=("model", slug))
+        super().__init__(f"there is no model '{slug}'{did_you_mean(slug, known)}", resource=("model", slug))
 
 
 class VersionNotFound(ForgeError):
@@ -57,31 +58,6 @@ class VersionNotFound(ForgeError):
             f"model '{slug}' has no version '{version}'; it has: {', '.join(names)}",
             metadata={"known": ",".join(names)},
             resource=("model version", f"{slug}/{version}"),
-        )
-
-
-class UnknownTarget(ForgeError):
-    """The device or the region of a pin is in no figure and not in the fleet. `metadata["known"]` lists what is."""
-
-    kind = Kind.INVALID
-    reason = "UNKNOWN_TARGET"
-
-    def __init__(self, violations: Collection[Violation], known: Iterable[str]) -> None:
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(f"unknown target: {listed}", violations=tuple(violations), metadata={"known": ",".join(known)})
-
-
-class TargetNotOffered(ForgeError):
-    """The target is known, but the fleet has no slot of it. `metadata["offered"]` lists what it has."""
-
-    kind = Kind.CONFLICT
-    reason = "TARGET_NOT_OFFERED"
-
-    def __init__(self, pin: "Pin", offered: Iterable[str]) -> None:
-        names = tuple(offered)
-        super().__init__(
-            f"this fleet does not offer {pin}; it offers: {', '.join(names) or 'nothing'}",
-            metadata={"offered": ",".join(names)},
         )
 
 
@@ -141,6 +117,9 @@ class ModelVersion:
     max_run_seconds: int
     published_figures: tuple[PublishedFigure, ...]
     inputs: InputSchema
+    work: Work
+    probe_inputs: tuple[Mapping[str, Any], ...]
+    """Inputs in place of the example's. The first ones ask for the least work."""
 
 
 @dataclass(frozen=True)
@@ -192,94 +171,8 @@ class Search:
     tag: str = ""
 
 
-@dataclass(frozen=True)
-class InferenceRoute:
-    """What a client writes to run a version."""
-
-    path: str
-    method: str
-    model: str
-    model_version: str
-    async_path: str
-    rpc: str
-
-
-@dataclass(frozen=True)
-class RouteTarget:
-    """A target of the fleet, and what is free there now."""
-
-    gpu_type: str
-    region: str
-    simulated: bool
-    total_slots: int
-    free_slots: int
-
-    @property
-    def name(self) -> str:
-        """The target as metadata and messages write it."""
-        return f"{self.gpu_type}@{self.region}"
-
-
-@dataclass(frozen=True)
-class Pin:
-    """A selected device and region; None is any."""
-
-    gpu_type: str | None
-    region: str | None
-
-    def __str__(self) -> str:
-        return f"{self.gpu_type or 'any device'} in {self.region or 'any region'}"
-
-    def admits(self, target: RouteTarget) -> bool:
-        """Whether a request with this pin may go to `target`."""
-        return self.gpu_type in (None, target.gpu_type) and self.region in (None, target.region)
-
-
-@dataclass(frozen=True)
-class InferenceRoutes:
-    """How and where a selection runs."""
-
-    slug: str
-    model_version: str
-    route: InferenceRoute
-    pin: Pin
-    targets: tuple[RouteTarget, ...]
-
-
-def route_of(slug: str, version: str) -> InferenceRoute:
-    """How to call a version."""
-    return InferenceRoute(
-        path=f"/v1/inference/{slug}",
-        method="POST",
-        model=slug,
-        model_version=version,
-        async_path="/v1/renders",
-        rpc="forge.scheduler.v1.RenderService/Infer",
-    )
-
-
-def select_targets(
-    pin: Pin, offered: Collection[RouteTarget], figures: Iterable[PublishedFigure]
-) -> tuple[RouteTarget, ...]:
-    """The offered targets a pin admits. UnknownTarget, TargetNotOffered."""
-    published = {(figure.gpu_type, figure.region) for figure in figures}
-    gpu_types = {gpu_type for gpu_type, _ in published} | {target.gpu_type for target in offered}
-    regions = {region for _, region in published if region} | {target.region for target in offered}
-    violations = [
-        Violation(field, f"'{value}' is not known here{_did_you_mean(value, known)}; known: {', '.join(sorted(known))}")
-        for field, value, known in (("gpu_type", pin.gpu_type, gpu_types), ("region", pin.region, regions))
-        if value is not None and value not in known
-    ]
-    if violations:
-        names = {f"{gpu_type}@{region}" for gpu_type, region in published if region}
-        raise UnknownTarget(violations, sorted(names | {target.name for target in offered}))
-    targets = tuple(target for target in offered if pin.admits(target))
-    if not targets and pin != Pin(None, None):
-        raise TargetNotOffered(pin, sorted(target.name for target in offered))
-    return targets
-
-
-def _did_you_mean(word: str, known: Collection[str]) -> str:
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """A close name that is known, as the end of a sentence; "" when none is close."""
     by_fold = {name.casefold(): name for name in known}
     close = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
     return f" (did you mean '{by_fold[close[0]]}'?)" if close else ""

@@ -1,19 +1,13 @@
 """What the catalogue does: find models, tell their inputs, check a selection."""
 
-import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from services.catalog import domain
-from services.catalog.domain import InferenceRoutes, InputSchema, Model, ModelNotFound, Pin, Search
+from services.catalog.domain import InferenceRoutes, InputSchema, Model, ModelNotFound, Pin, PublishedFigure, Search
 from services.catalog.ports import Fleet
-from services.chassis.errors import InvalidInput, Violation
-
-DEFAULT_PAGE_SIZE = 50
-LARGEST_PAGE_SIZE = 100
-
-_CURSOR_PREFIX = "after:"
+from services.catalog.usecases import pages
+from services.chassis.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -39,18 +33,16 @@ class Catalog:
 
         `page_size` 0 means 50. InvalidInput when it is outside 0 to 100, or the token was not made here.
         """
-        violations: list[Violation] = []
-        if not 0 <= page_size <= LARGEST_PAGE_SIZE:
-            violations.append(Violation("page_size", f"must be 1 to {LARGEST_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"))
-        after = _after(page_token)
+        violations = pages.size_violations(page_size)
+        after = pages.place(page_token)
         if after is None:
-            violations.append(Violation("page_token", "is no next_page_token of this list; leave it out to start over"))
+            violations.append(pages.token_violation())
         if violations or after is None:
             raise InvalidInput(violations)
         found = [model for model in self._models if model.matches(search)]
         rest = [model for model in found if model.slug > after]
-        models = tuple(rest[: page_size or DEFAULT_PAGE_SIZE])
-        return Page(models, _token(models[-1].slug) if len(models) < len(rest) else "", len(found))
+        models = tuple(rest[: page_size or pages.DEFAULT_PAGE_SIZE])
+        return Page(models, pages.token(models[-1].slug) if len(models) < len(rest) else "", len(found))
 
     def model(self, slug: str) -> Model:
         """The model of this slug, or ModelNotFound."""
@@ -64,6 +56,11 @@ class Catalog:
         found = self.model(slug).find_version(version)
         return found.version, found.inputs
 
+    @property
+    def published_figures(self) -> Sequence[PublishedFigure]:
+        """What others published, of all models: the targets that are known even where the fleet lacks them."""
+        return [figure for model in self._models for each in model.versions for figure in each.published_figures]
+
     async def routes(self, slug: str, version: str, pin: Pin) -> InferenceRoutes:
         """How and where a selection runs.
 
@@ -71,22 +68,5 @@ class Catalog:
         fleet offers.
         """
         found = self.model(slug).find_version(version)
-        figures = [figure for model in self._models for each in model.versions for figure in each.published_figures]
-        targets = domain.select_targets(pin, await self._fleet.targets(), figures)
+        targets = domain.select_targets(pin, await self._fleet.targets(), self.published_figures)
         return InferenceRoutes(slug, found.version, domain.route_of(slug, found.version), pin, targets)
-
-
-def _token(slug: str) -> str:
-    """An opaque mark of the place after a slug."""
-    return base64.urlsafe_b64encode(f"{_CURSOR_PREFIX}{slug}".encode()).decode()
-
-
-def _after(token: str) -> str | None:
-    """The slug whose place a token marks, "" for no token, None for a token that was not made here."""
-    if not token:
-        return ""
-    try:
-        text = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeError):
-        return None
-    return text.removeprefix(_CURSOR_PREFIX) if text.startswith(_CURSOR_PREFIX) else None

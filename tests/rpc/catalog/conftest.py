@@ -10,9 +10,11 @@ from forge.catalog.v1 import catalog_service_pb2_grpc
 from forge.scheduler.v1 import runtime_pb2, runtime_service_pb2, runtime_service_pb2_grpc
 
 from services.catalog.adapters.grpc_fleet import GrpcFleet
+from services.catalog.adapters.jinja_snippets import JinjaSnippets
 from services.catalog.adapters.yaml_models import load_models
 from services.catalog.servicer import mount
 from services.catalog.usecases import Catalog
+from services.catalog.usecases.snippets import SnippetBook
 from services.chassis.clients import channel_to
 from services.chassis.config import REPOSITORY
 from services.chassis.identity import Caller, service_caller
@@ -53,7 +55,7 @@ async def serve_beside(scheduler_address: str) -> AsyncIterator[Served]:
     async with channel_to(scheduler_address, service_caller("catalog")) as scheduler:
         catalog = Catalog(models, GrpcFleet(scheduler, deadline_seconds=0.5))
         async with (
-            serving("127.0.0.1:0", [mount(catalog)], grace_seconds=0) as port,
+            serving("127.0.0.1:0", [mount(catalog, SnippetBook(catalog, JinjaSnippets()))], grace_seconds=0) as port,
             channel_to(f"127.0.0.1:{port}", READER) as channel,
         ):
             yield Served(port, catalog_service_pb2_grpc.CatalogServiceStub(channel))
