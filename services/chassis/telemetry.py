@@ -1,4 +1,4 @@
-"""Traces and logs of a service: OpenTelemetry and structlog, silent unless somebody listens."""
+"""Traces, metrics and logs of a service: OpenTelemetry and structlog, silent unless somebody listens."""
 
 import logging
 import sys
@@ -7,32 +7,43 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from opentelemetry import propagate, trace
+from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 # Local variables hold prompts, images and keys: a traceback must never show them.
 _WITHOUT_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+_LAST_METRICS_MS = 1_000  # a collector that is gone holds up no end of a service for longer
 
 
 @contextmanager
 def telemetry(service: str, otlp_endpoint: str | None) -> Iterator[None]:
-    """Set up logs and traces of this process; flush them on the way out.
+    """Set up logs, traces and metrics of this process; flush them on the way out.
 
-    Trace ids are made whether or not spans are exported. Spans go to `otlp_endpoint`, an OTLP/gRPC address, when given.
+    Trace ids are made whether or not spans are exported. Spans and metrics go to `otlp_endpoint`, an OTLP/gRPC address,
+    when given.
     """
     _configure_logs(service)
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: f"forge-{service}"}))
+    resource = Resource.create({SERVICE_NAME: f"forge-{service}"})
+    provider = TracerProvider(resource=resource)
+    readers: list[PeriodicExportingMetricReader] = []
     if otlp_endpoint:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+    meters = MeterProvider(readers, resource)
     trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(meters)
     try:
         yield
     finally:
         provider.shutdown()
+        meters.shutdown(timeout_millis=_LAST_METRICS_MS)
 
 
 def current_trace_id() -> str:

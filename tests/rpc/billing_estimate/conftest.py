@@ -1,60 +1,45 @@
-"""Estimates on a real port, beside a real catalogue on another."""
-
-from __future__ import annotations  # grpc classes are generic in their stubs only
+"""A town with its siblings played, and one without any."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
-from forge.billing.v1 import billing_estimate_service_pb2_grpc as rpc
+from forge.catalog.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+from forge.scheduler.v1 import intake_service_pb2, intake_service_pb2_grpc
 
-from services.billing_estimate.adapters.grpc_model_catalog import GrpcModelCatalog
-from services.billing_estimate.adapters.yaml_price_book import YamlPriceBook
-from services.billing_estimate.servicer import mount as mount_estimates
-from services.billing_estimate.usecases import Estimator
-from services.catalog.adapters.yaml_models import load_models
-from services.catalog.domain import RouteTarget
-from services.catalog.servicer import mount as mount_catalog
-from services.catalog.usecases import Catalog
-from services.chassis.clients import channel_to
-from services.chassis.config import REPOSITORY
-from services.chassis.identity import Caller, service_caller
-from services.chassis.server import serving
-
-CONFIG = REPOSITORY / "config"
-
-
-class NoFleet:
-    """Estimates never ask for the fleet."""
-
-    async def targets(self) -> tuple[RouteTarget, ...]:
-        return ()
-
-
-@asynccontextmanager
-async def estimates_beside(catalog_address: str) -> AsyncIterator[rpc.BillingEstimateServiceStub]:
-    async with channel_to(catalog_address, service_caller("billing-estimate")) as catalog:
-        estimator = Estimator(GrpcModelCatalog(catalog, deadline_seconds=0.5), YamlPriceBook(CONFIG / "prices.yaml"))
-        reader = Caller("acme", "key_1", frozenset({"read"}))
-        async with (
-            serving("127.0.0.1:0", [mount_estimates(estimator)], grace_seconds=0) as port,
-            channel_to(f"127.0.0.1:{port}", reader) as channel,
-        ):
-            yield rpc.BillingEstimateServiceStub(channel)
+from services.chassis.server import Mount, serving
+from tests.rpc.billing_estimate.town_bench import PlayedCatalog, PlayedScheduler, Town, town_beside
 
 
 @pytest.fixture
-async def estimates() -> AsyncIterator[rpc.BillingEstimateServiceStub]:
-    catalog = Catalog(load_models(CONFIG / "models"), NoFleet())
+async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    catalog = PlayedCatalog()
+    ledger = Mount(
+        ledger_service_pb2.DESCRIPTOR.services_by_name["LedgerService"],
+        ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
+        catalog,
+    )
+    intake = Mount(
+        intake_service_pb2.DESCRIPTOR.services_by_name["IntakeService"],
+        intake_service_pb2_grpc.add_IntakeServiceServicer_to_server,
+        PlayedScheduler(),
+    )
     async with (
-        serving("127.0.0.1:0", [mount_catalog(catalog)], grace_seconds=0) as port,
-        estimates_beside(f"127.0.0.1:{port}") as stub,
+        serving("127.0.0.1:0", [ledger], grace_seconds=0) as catalog_port,
+        serving("127.0.0.1:0", [intake], grace_seconds=0) as scheduler_port,
+        town_beside(
+            tmp_path,
+            catalog,
+            catalog_address=f"127.0.0.1:{catalog_port}",
+            scheduler_address=f"127.0.0.1:{scheduler_port}",
+        ) as town,
     ):
-        yield stub
+        yield town
 
 
 @pytest.fixture
-async def estimates_alone() -> AsyncIterator[rpc.BillingEstimateServiceStub]:
-    """Estimates whose catalogue is not there."""
-    async with estimates_beside("127.0.0.1:9") as stub:
-        yield stub
+async def lonely_town(tmp_path: Path) -> AsyncIterator[Town]:
+    """A town whose catalogue and scheduler are not there."""
+    nobody = "127.0.0.1:9"
+    async with town_beside(tmp_path, PlayedCatalog(), catalog_address=nobody, scheduler_address=nobody) as town:
+        yield town

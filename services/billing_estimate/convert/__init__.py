@@ -1,0 +1,1 @@
+"""Between the contract's messages and the nouns of estimates and receipts."""

@@ -1,0 +1,1 @@
+"""Rules of prices, estimates and receipts. Standard library only."""

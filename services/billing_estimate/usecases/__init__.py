@@ -1,0 +1,1 @@
+"""What the service does: estimate requests, and keep receipts of renders."""
