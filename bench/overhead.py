@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -31,11 +32,15 @@ ROUNDS = 20
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[httpx.Client]:
-    """A running platform, and a client with its key."""
+def platform(home: Path, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[httpx.Client]:
+    """A running platform, and a client with its key. `environment` are settings of its own."""
     forge = Path(sys.executable).with_name("forge")
     with (home / "up.log").open("w") as log:
-        process = subprocess.Popen([forge, "up", "--port", "0", "--home", home, "--fleet", "local"], stdout=log)
+        process = subprocess.Popen(
+            [forge, "up", "--port", "0", "--home", home, "--fleet", "local"],
+            stdout=log,
+            env={**os.environ, **environment},
+        )
         try:
             base = home / "run" / "api-base"
             while not (base.exists() and _is_healthy(base.read_text().strip())):

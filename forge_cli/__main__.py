@@ -15,6 +15,7 @@ from forge_cli.commands.money import prices, receipt, usage
 from forge_cli.commands.probes import probe, probes
 from forge_cli.commands.renders import cancel, render, renders, watch
 from forge_cli.commands.runtimes import capacity, runtimes, stop
+from forge_cli.commands.snippets import snippets
 from forge_cli.commands.start import start
 from forge_cli.commands.targets import targets
 from forge_cli.commands.up import up
@@ -39,6 +40,7 @@ for command in (
     model,
     targets,
     estimate,
+    snippets,
     render,
     watch,
     why,
