@@ -124,7 +124,6 @@ def _row(client: httpx.Client, slug: str) -> dict[str, Any]:
 def measured(client: httpx.Client, slug: str, example: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Row]:
     """Each point of the grid, estimated and then rendered on a warm runtime."""
     inputs = {name: value for name, value in example.items() if name not in ROUTING}
-    client.post(f"/v1/model-families/{slug}/start", json={}).raise_for_status()
     client.post(f"/v1/inference/{slug}", json=inputs | {"num_inference_steps": 2}).raise_for_status()
     standard = client.get(f"/v1/models/{slug}/run-estimate").json()["selected_target"]["request_seconds_p50"]
     rows = []

@@ -18,7 +18,6 @@ from services.scheduler.usecases.attempt import Attempt
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.hold import Hold
 from services.scheduler.usecases.reaper import Reaper
-from services.scheduler.usecases.scheduler import Scheduler
 from tests.simulation.machines import Machines
 from tests.simulation.nemesis import KINDS
 
@@ -89,7 +88,7 @@ def _remove_checkpoints_of_others(patch: Patch) -> None:
 
 def _move_as_it_comes(patch: Patch) -> None:
     patch(Render, "moved", lambda self, to, **changes: replace(self, status=to, **changes))
-    patch(Scheduler, "_cancel", lambda self, render: render.ended(RenderStatus.CANCELED, self._clock.now()))
+    patch(Render, "canceled", lambda self, now: self.ended(RenderStatus.CANCELED, now))
 
 
 def _skip_a_number(patch: Patch) -> None:

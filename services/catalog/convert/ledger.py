@@ -50,7 +50,7 @@ def _sample_to_proto(sample: CostSample) -> ledger_service_pb2.CostSample:
         amounts=sample.amounts.parts,
         memory=sample.amounts.memory,
         phase_ms=sample.run.phase_ms,
-        run_ms=sample.run.run_ms,
+        run_ms=sample.run_ms,
         peak_allocated_bytes=sample.run.peak_allocated_bytes,
         peak_reserved_bytes=sample.run.peak_reserved_bytes,
     )

@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PHASES = ("encoding", "denoising", "decoding", "muxing", "storing")
-"""Phases that have work."""
-
 
 class WorkUnknown(Exception):
     """The work of an input cannot be told: an expression has no value for it, or a negative or infinite one."""

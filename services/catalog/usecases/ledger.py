@@ -23,6 +23,7 @@ class CostSample:
     """A measured run and its work."""
 
     run: Measurement
+    run_ms: int
     amounts: Amounts
 
 
@@ -105,18 +106,16 @@ class LedgerBook:
 def _history(target: KnownTarget, samples: Samples | None, work: Work) -> TargetHistory:
     if samples is None:
         return TargetHistory(target, (), ())
-    known = ((run, _amounts_of(run, work)) for run in samples.runs if run.run_ms is not None)
-    return TargetHistory(
-        target,
-        tuple(CostSample(run, amounts) for run, amounts in known if amounts is not None),
-        samples.cold_starts_ms,
-    )
+    known = (_sample(run, work) for run in samples.runs)
+    return TargetHistory(target, tuple(sample for sample in known if sample is not None), samples.cold_starts_ms)
 
 
-def _amounts_of(run: Measurement, work: Work) -> Amounts | None:
-    """The work of a run as it is reckoned now; None for one of inputs that the version no longer has work for."""
+def _sample(run: Measurement, work: Work) -> CostSample | None:
+    """A run and its work as it is reckoned now; None for one of inputs that the version no longer has work for."""
+    if run.run_ms is None:
+        return None
     try:
-        return work.of(run.shape)
+        return CostSample(run, run.run_ms, work.of(run.shape))
     except WorkUnknown:
         return None
 

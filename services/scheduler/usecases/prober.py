@@ -124,23 +124,26 @@ class Prober:
                 return await self._again(probe)
             if probe.number == 0 and probe.origin is Origin.ASKED:
                 await self._end_idle(probe)
-        # Its key is forgotten some day; what the probe has noted is not.
-        render = await self._last_render(probe) if probe.run.render_id else None
         try:
-            render = render or await self._ordering.probe(probe.body, probe_id=probe.id, request_id=probe.request_id)
+            render = await self._present_render(probe)
         except ForgeError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
             return await self._fail(probe, error)
-        now = self._clock.now()
-        probe = await self._advance(probe, lambda probe: probe.begun(render.id, now))
+        now, render_id = self._clock.now(), render.id
+        probe = await self._advance(probe, lambda probe: probe.begun(render_id, now))
         if not probe.is_under_way:  # canceled before its render was known to it
-            await self._dispatcher.stop(render.id, "its probe was canceled")
+            await self._dispatcher.stop(render_id, "its probe was canceled")
         while probe.is_under_way and not render.is_settled:
             render = await self._watching.until_settled(render, LOOK_AGAIN_SECONDS)
             probe = await self._again(probe)
         await self._given_back(render)
         return await self._advance(probe, lambda probe: probe.after(render, self._clock.now()))
+
+    async def _present_render(self, probe: Probe) -> Render:
+        """The render of the present try: as it was noted, for keys are forgotten some day, or else a new one."""
+        noted = await self._renders.get(PROBE_ACCOUNT, probe.run.render_id) if probe.run.render_id else None
+        return noted or await self._ordering.probe(probe.body, probe_id=probe.id, request_id=probe.request_id)
 
     async def _end_idle(self, probe: Probe) -> None:
         """End what is warm for nobody, so that the first run measures a start."""

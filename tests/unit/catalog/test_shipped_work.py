@@ -124,7 +124,7 @@ def test_skyreels_passes_are_those_of_its_schedule(work_of: Callable[[str], Work
 
 
 def _passes(inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """How often latent frames go through the model, summed, and how many frames those see, summed; as the engine does."""
+    """How often latent frames go through the engine's model, summed, and how many frames those see, summed."""
     wanted = SkyReelsInputs.read({**inputs, "prompt": "a cat", "negative_prompt": ""})
     is_causal = wanted.mode is Mode.CAUSAL
     frames = seen = 0

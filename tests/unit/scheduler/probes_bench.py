@@ -42,11 +42,11 @@ async def made(house: House, slug: str = "alpha", pin: Pin | None = None, runs: 
 async def until(house: House, probe: Probe, holds: Callable[[Probe], Any]) -> Probe:
     """Wait for a probe to be as asked."""
     for _ in range(4_000):
-        now = await probes_of(house).get(probe.id)
-        if holds(now):
-            return now
+        probe = await probes_of(house).get(probe.id)
+        if holds(probe):
+            return probe
         await house.clock.sleep(0.5)
-    raise AssertionError(f"the probe stays as it is: {now}")
+    raise AssertionError(f"the probe stays as it is: {probe}")
 
 
 async def ended(house: House, probe: Probe) -> Probe:

@@ -17,7 +17,7 @@ from services.scheduler.domain.render import Render
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 from services.scheduler.domain.shares import Shares
 from services.scheduler.usecases.queue import Queue
-from tests.unit.scheduler.house_bench import H200, L40S, slots
+from tests.unit.scheduler.house_bench import H200, L40S, at_step, slots
 from tests.unit.scheduler.probes_bench import ONE_SLOT, ProbedCatalog, made, probes_of, renders, until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -129,8 +129,7 @@ async def test_a_render_that_its_account_holds_back_makes_no_run_end(open_lab):
 
 async def test_runs_that_wait_make_no_render_be_refused_and_are_before_none(open_lab):
     async with open_lab(ONE_SLOT) as house:
-        first = await house.create("ann")
-        await house.until(first, lambda now: now.status == "running")
+        await house.until(await house.create("ann"), at_step(1))
         for number in range(3):
             run = replace(a_waiting(f"rnd_0{number}", PROBE_ACCOUNT, "prb_1"), created_at=house.clock.now())
             await house.store.accept(run, {"prompt": "a cat"}, "accepted", keys_since=NOON)

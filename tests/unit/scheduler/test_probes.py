@@ -1,8 +1,6 @@
 """Probes: what they render, when they may, whom they give way to, and what becomes of them."""
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,25 +8,12 @@ import pytest
 from services.chassis.errors import ForgeError, InvalidInput
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.facts import Failure
-from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
+from services.scheduler.domain.fleet import Fleet, Pin
 from services.scheduler.domain.probe import PROBE_ACCOUNT, Origin, Probe, ProbeNotFound
 from services.scheduler.domain.runtime import RuntimeStatus
-from services.scheduler.ports import Version
 from services.scheduler.probe_ports import TargetRow
-from tests.unit.scheduler.house_bench import H200, L40S, FixedCatalog, House, slots
-
-EXAMPLE = {"prompt": "a cat", "num_frames": 17.0, "model": "alpha", "model_version": "v1"}
-SIZES = ({"num_frames": 5.0}, {"num_frames": 9.0})
-CPU = Target("CPU", "local")
-ONE_SLOT = Fleet("test", (Slot("slot-0", CPU, "cpu"),))
-
-
-class ProbedCatalog(FixedCatalog):
-    """A catalogue whose versions say what to probe."""
-
-    async def version(self, slug: str, model_version: str | None) -> Version:
-        version = await super().version(slug, model_version)
-        return replace(version, example=EXAMPLE, probe_inputs=SIZES)
+from tests.unit.scheduler.house_bench import H200, L40S, House, slots
+from tests.unit.scheduler.probes_bench import ONE_SLOT, ProbedCatalog, ended, made, probes_of, until
 
 
 @pytest.fixture
@@ -37,27 +22,6 @@ def open_lab(open_clockwork):
         return open_clockwork(workers, fleet=fleet, catalog=ProbedCatalog(), **more)
 
     return opening
-
-
-async def made(house: House, slug: str = "alpha", pin: Pin | None = None, runs: int = 0) -> Probe:
-    (probe,) = await probes_of(house).create(slug, "", pin or Pin(), runs)
-    return probe
-
-
-def probes_of(house: House):
-    assert house.assembly.probes is not None
-    return house.assembly.probes
-
-
-async def until(house: House, probe: Probe, holds) -> Probe:
-    async with asyncio.timeout(house.patience_seconds):
-        while not holds(now := await probes_of(house).get(probe.id)):
-            await house.clock.sleep(1.0)
-    return now
-
-
-async def ended(house: House, probe: Probe) -> Probe:
-    return await until(house, probe, lambda now: not now.is_under_way)
 
 
 def rendered(house: House) -> list[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.domain.facts import Failure
 from services.scheduler.domain.fleet import Fleet, Pin, Slot
 from services.scheduler.domain.policy import Policy
@@ -28,7 +29,7 @@ from tests.unit.scheduler.probes_bench import (
 
 
 def slow(**changes):
-    return ScriptedWorkers(**({"step_seconds": 10.0} | changes))
+    return ScriptedWorkers(step_seconds=10.0, **changes)
 
 
 @pytest.fixture
@@ -195,8 +196,7 @@ async def test_a_run_whose_probe_was_canceled_just_before_a_crash_is_stopped_by_
     async with open_lab(slow(total_steps=100)) as house:
         probe = await until(house, await made(house), renders)
         now = house.clock.now()
-        assembly_store = probes_of(house)._store  # noqa: SLF001 — as if the scheduler had come no further than this
-        await assembly_store.advance(probe.id, lambda probe: probe.canceled(now))
+        await SqlProbeStore(house.disk).advance(probe.id, lambda probe: probe.canceled(now))  # it came no further
         house.crash()
     async with open_lab(house.workers) as again:
         await again.clock.sleep(30.0)

@@ -26,7 +26,9 @@ def upgrade() -> None:
         sa.Column("cold_start_ms", sa.Integer),
         sa.Column("body", sa.Text, nullable=False),
     )
-    version, target = ["slug", "model_version"], ["gpu_type", "region"]
-    op.create_index("measurements_by_version", "measurements", [*version, "measured_at_us", "id"])
-    op.create_index("measurements_by_target", "measurements", [*version, *target, "measured_at_us", "id"])
-    op.create_index("measurements_by_work", "measurements", [*version, *target, "work_key", "measured_at_us"])
+    spot = ["slug", "model_version", "gpu_type", "region", "simulated"]
+    op.create_index("measurements_by_version", "measurements", ["slug", "model_version", "measured_at_us", "id"])
+    op.create_index("measurements_by_spot", "measurements", [*spot, "measured_at_us", "id"])
+    op.create_index(
+        "measurements_by_work", "measurements", [*spot, "work_key", "is_whole", "software", "measured_at_us", "id"]
+    )
