@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
@@ -13,6 +14,7 @@ from services.catalog.domain.work import Amounts, Work, WorkPart, WorkUnknown
 from services.chassis.strict_yaml import StrictShape
 
 SHARE_TOLERANCE = 0.001
+_REMEMBERED = 4096
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -79,6 +81,23 @@ class _Formula:
         return frozenset(found & {*self.inputs})
 
 
+class _Remembered:
+    """A formula that remembers what it reckoned of late: a ledger is full of the same shapes."""
+
+    def __init__(self, formula: _Formula) -> None:
+        self._formula = formula
+        self._reckoned = lru_cache(maxsize=_REMEMBERED)(self._reckon)
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Amounts:
+        """The amounts of complete inputs. WorkUnknown."""
+        values = tuple(inputs.get(name) for name in self._formula.inputs)
+        is_plain = all(isinstance(value, str | int | float | None) for value in values)
+        return self._reckoned(values) if is_plain else self._formula(inputs)
+
+    def _reckon(self, values: tuple[Any, ...]) -> Amounts:
+        return self._formula(dict(zip(self._formula.inputs, values, strict=True)))
+
+
 def faults(shape: WorkShape, schema: Mapping[str, Any], example: Mapping[str, Any]) -> Iterator[json_schema.Fault]:
     """All that is wrong with the work of a version whose input schema and example are without faults."""
     total = sum(part.share for part in shape.work)
@@ -112,7 +131,7 @@ def work_of(shape: WorkShape, schema: Mapping[str, Any], example: Mapping[str, A
     defaults = _defaults(schema)
     return Work(
         parts=tuple(WorkPart(part.phase, part.share) for part in shape.work),
-        formula=formula,
+        formula=_Remembered(formula),
         example={**defaults, **_inputs(example)},
         defaults=defaults,
         inputs=formula.inputs_behind((*formula.parts, formula.memory)),
