@@ -59,7 +59,9 @@ def caller() -> Caller:
 
 def service_caller(service: str) -> Caller:
     """The identity a service uses for calls of its own."""
-    return Caller(account="forge-internal", key_id=f"{_SERVICE_KEY}{service}", scopes=frozenset({"admin", SERVICE_SCOPE}))
+    return Caller(
+        account="forge-internal", key_id=f"{_SERVICE_KEY}{service}", scopes=frozenset({"admin", SERVICE_SCOPE})
+    )
 
 
 def is_service(headers: Mapping[str, str]) -> bool:
