@@ -18,7 +18,7 @@ class ChassisSettings(BaseSettings):
     config_dir: Path = REPOSITORY / "config"
     """Models, prices and fleets."""
     otlp_endpoint: str | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    """Where spans go; nowhere when unset."""
+    """Where spans and metrics go; nowhere when unset."""
     shutdown_grace_seconds: float = 5.0
     """How long calls that are under way may take once the service is told to stop."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 
 from services.scheduler.domain.fleet import Target
 
@@ -166,8 +167,11 @@ class AttemptRecord:
 
     @property
     def microdollars(self) -> int | None:
-        """What its bill says: whole millionths of a dollar; None where no price was known."""
-        return None if self.usd is None else round(self.usd * 1e6)
+        """What its bill says: whole millionths of a dollar, of whole microseconds; None where no price was known."""
+        if self.usd_per_hour is None:
+            return None
+        held_us = sum(round(seconds * 1e6) for seconds in self.phase_gpu_seconds.values())
+        return round(Fraction(repr(self.usd_per_hour)) * held_us / 3600)
 
     def accrued(self, seconds: float, phase: Phase, now: datetime) -> "AttemptRecord":
         """The attempt after it has held its device for so much longer, in a phase."""
