@@ -138,6 +138,8 @@ class Prober:
             render = await self._watching.until_settled(render, LOOK_AGAIN_SECONDS)
             probe = await self._again(probe)
         await self._given_back(render)
+        if probe.is_under_way and not probe.after(render, self._clock.now()).is_under_way:
+            await self._leave(probe)  # whoever hears of the end finds the slot free
         return await self._advance(probe, lambda probe: probe.after(render, self._clock.now()))
 
     async def _present_render(self, probe: Probe) -> Render:
