@@ -31,8 +31,8 @@ up: setup ## run the platform until Ctrl-C
 
 .PHONY: test
 test: setup ## run every test: what is small on two cores, then what needs the machine for itself
-	$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/rpc tests/contract
-	$(BIN)/pytest tests/simulation tests/faults tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
+	$(BIN)/pytest tests/faults tests/e2e
 
 .PHONY: sim faults
 sim: setup ## run ten thousand seeds of the simulated fleet

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from forge.billing.v1 import billing_estimate_service_pb2
 from forge.catalog.v1 import catalog_service_pb2
-from forge.scheduler.v1 import render_service_pb2, runtime_service_pb2, webhook_service_pb2
+from forge.scheduler.v1 import probe_service_pb2, render_service_pb2, runtime_service_pb2, webhook_service_pb2
 from google.api import httpbody_pb2
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
@@ -33,6 +33,7 @@ SCHEDULER = [
     render_service_pb2.DESCRIPTOR.services_by_name["RenderService"],
     runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
     webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
+    probe_service_pb2.DESCRIPTOR.services_by_name["ProbeService"],
 ]
 
 

@@ -11,10 +11,10 @@ import yaml
 
 from tests.platforms import REPOSITORY, SKYREELS, Platform, running
 
-EXAMPLE = {"width": 256, "height": 256, "num_frames": 37, "base_num_frames": 37, "num_inference_steps": 12}
+EXAMPLE = {"width": 256, "height": 256, "num_frames": 37, "base_num_frames": 37, "num_inference_steps": 8}
 PROBE_INPUTS = [
-    {"width": 128, "height": 128, "num_inference_steps": 4},
-    {"num_inference_steps": 6},
+    {"width": 128, "height": 128, "num_inference_steps": 2},
+    {"num_inference_steps": 4},
     {"width": 128, "height": 128},
 ]
 
