@@ -144,8 +144,8 @@ async def town_beside(
         store, clock = SqlReceiptStore(database), SystemClock()
         price_book = YamlPriceBook(REPOSITORY / "config" / "prices.yaml")
         estimator = Estimator(
-            bases=GrpcCostBases(catalog_channel, deadline_seconds=0.5),
-            checks=GrpcInputChecks(scheduler_channel, deadline_seconds=0.5),
+            bases=GrpcCostBases(catalog_channel, deadline_seconds=5.0),
+            checks=GrpcInputChecks(scheduler_channel, deadline_seconds=5.0),
             price_book=price_book,
             store=store,
             clock=clock,

@@ -77,7 +77,7 @@ async def serve_beside(address: str, folder: Path) -> AsyncIterator[Served]:
         channel_to(address, service_caller("catalog")) as others,
         sqlite_database(folder / "catalog.sqlite3", MIGRATIONS) as database,
     ):
-        fleet, prices = GrpcFleet(others, deadline_seconds=0.5), GrpcPrices(others, clock, deadline_seconds=0.5)
+        fleet, prices = GrpcFleet(others, deadline_seconds=5.0), GrpcPrices(others, clock, deadline_seconds=5.0)
         catalog, ledger = Catalog(models, fleet), SqlLedger(database)
         performance = Performance(catalog, fleet, ledger, prices, clock, Demands())
         mounts = [
