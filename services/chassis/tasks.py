@@ -1,9 +1,11 @@
-"""Work that must not be cut off in the middle."""
+"""Work that must not be cut off in the middle, and waiting for news or for a time."""
 
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import TypeVar
+
+from services.chassis.clock import Clock
 
 T = TypeVar("T")
 
@@ -20,3 +22,14 @@ async def uninterrupted(work: Awaitable[T]) -> T:
         if not future.cancelled():
             future.exception()  # looked at, so that nobody reports it as overlooked
         raise
+
+
+async def set_or_after(news: asyncio.Event, clock: Clock, seconds: float) -> None:
+    """Return once `news` is set, or after `seconds` on the clock."""
+    waiting = [asyncio.create_task(news.wait()), asyncio.create_task(clock.sleep(seconds))]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)

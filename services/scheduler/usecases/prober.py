@@ -8,6 +8,7 @@ import structlog
 
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.storage import StoreUnavailable
+from services.chassis.tasks import set_or_after
 from services.scheduler.domain.fleet import Target
 from services.scheduler.domain.probe import PROBE_ACCOUNT, Origin, Probe
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus
@@ -79,7 +80,7 @@ class Prober:
                     patience = POLL_SECONDS if under_way else IDLE_POLL_SECONDS
                 except StoreUnavailable:
                     log.warning("no probe begun: the store is not available")
-                await self._woken_or_after(patience)
+                await set_or_after(self._news, self._clock, patience)
 
     async def _those_that_can_begin(self, under_way: Sequence[Probe]) -> list[Probe]:
         """Where nobody measures yet: the one that has begun, or else the oldest of those that need not wait."""
@@ -213,13 +214,3 @@ class Prober:
                 probe = await self._probes.get(render.probe_id)
                 if probe is None or not probe.is_under_way:
                     await self._dispatcher.stop(render.id, "its probe was canceled")
-
-    async def _woken_or_after(self, seconds: float) -> None:
-        waiting = [asyncio.create_task(self._news.wait()), asyncio.create_task(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait(waiting)

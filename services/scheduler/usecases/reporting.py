@@ -8,6 +8,7 @@ import structlog
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.storage import StoreUnavailable
+from services.chassis.tasks import set_or_after
 from services.scheduler.report_ports import Bookkeeper, Report, ReportStore
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ class Reporting:
                 await self._report_all()
             except StoreUnavailable:
                 log.warning("nothing reported: the store is not available")
-            await self._woken_or_after(POLL_SECONDS)
+            await set_or_after(self._news, self._clock, POLL_SECONDS)
 
     async def _report_all(self) -> None:
         """Every report that is due, once. One that cannot be told now keeps no other from being told."""
@@ -71,12 +72,3 @@ class Reporting:
             self._not_before.pop(report.render.id, None)
             await self._store.told(report)
         return True
-
-    async def _woken_or_after(self, seconds: float) -> None:
-        waiting = [asyncio.create_task(self._news.wait()), asyncio.create_task(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting)

@@ -9,6 +9,7 @@ import structlog
 
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidInput, ServiceUnavailable, Violation
+from services.chassis.tasks import set_or_after
 from services.scheduler.domain import webhook as rules
 from services.scheduler.domain.webhook import (
     KEPT,
@@ -163,7 +164,7 @@ class Postman:
                 except ServiceUnavailable as error:
                     log.warning("deliveries must wait", problem=error.message)
                     await self._clock.sleep(POLL_SECONDS)
-                await self._woken_or_after(POLL_SECONDS)
+                await set_or_after(self._news, self._clock, POLL_SECONDS)
 
     async def _next_parcels(self) -> Sequence[Parcel]:
         """What to send now, within the bounds."""
@@ -223,12 +224,3 @@ class Postman:
         for state, duration in KEPT.items():
             while await self._store.remove_ended(state, self._clock.now() - duration):
                 pass
-
-    async def _woken_or_after(self, seconds: float) -> None:
-        waiting = [asyncio.create_task(self._news.wait()), asyncio.create_task(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting)
