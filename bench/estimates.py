@@ -104,8 +104,10 @@ def small_catalogue(slug: str, folder: Path) -> None:
 
 def probe(client: httpx.Client, slug: str) -> None:
     """Fill the ledger, and wait until it is filled."""
-    answer = client.post("/v1/probes", json={"slug": slug}).json()
-    (made,) = answer["probes"]
+    answer = client.post("/v1/probes", json={"slug": slug})
+    if answer.is_error:
+        sys.exit(f"no probe: {answer.json().get('message', answer.text)}")
+    (made,) = answer.json()["probes"]
     while made["status"] not in ("succeeded", "failed", "canceled"):
         time.sleep(1)
         made = client.get(f"/v1/probes/{made['id']}").json()

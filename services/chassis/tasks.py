@@ -1,9 +1,9 @@
-"""Work that must not be cut off in the middle, and waiting for news or for a time."""
+"""Work in the background, work that must not be cut off in the middle, and waiting for news or for a time."""
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 from services.chassis.clock import Clock
 
@@ -22,6 +22,22 @@ async def uninterrupted(work: Awaitable[T]) -> T:
         if not future.cancelled():
             future.exception()  # looked at, so that nobody reports it as overlooked
         raise
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], *, on_failure: Callable[[], None]) -> AsyncIterator[None]:
+    """Do `work`, which ends only when it fails, until the block ends.
+
+    `on_failure` is called when it ends by itself: the block must then end too, and raises what happened.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: on_failure())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def set_or_after(news: asyncio.Event, clock: Clock, seconds: float) -> None:

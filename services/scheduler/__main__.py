@@ -4,8 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from forge.scheduler.v1 import (
@@ -29,7 +28,7 @@ from services.chassis.ids import new_id
 from services.chassis.process import run
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, sqlite_database
-from services.scheduler.adapters.bell import LocalBell
+from services.chassis.tasks import in_background
 from services.scheduler.adapters.grpc_bookkeepers import GrpcLedger, GrpcMetering
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
@@ -46,218 +45,17 @@ from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.adapters.yaml_fleet import read_fleet
+from services.scheduler.assembly import Assembly, assembled
 from services.scheduler.config import SchedulerSettings
-from services.scheduler.domain.circuit import Circuits
-from services.scheduler.domain.durations import Durations
-from services.scheduler.domain.fleet import Fleet
-from services.scheduler.domain.policy import Policy
-from services.scheduler.domain.render import Render
-from services.scheduler.domain.shares import Day, Shares
-from services.scheduler.ports import (
-    Catalog,
-    Checkpoints,
-    Clock,
-    Estimates,
-    InputChecker,
-    Placer,
-    RenderStore,
-    RuntimeStore,
-    Videos,
-    Workers,
-)
-from services.scheduler.probe_ports import ProbeStore, TargetRows
+from services.scheduler.ports import Catalog, Clock
 from services.scheduler.probe_servicer import ProbeServicer
 from services.scheduler.report_ports import Bookkeeper
 from services.scheduler.servicer import IntakeServicer, RenderServicer, RuntimeServicer
-from services.scheduler.usecases.admission import Admission
-from services.scheduler.usecases.attempt import Attempt
-from services.scheduler.usecases.dispatcher import Dispatcher
-from services.scheduler.usecases.fleet_view import FleetView
-from services.scheduler.usecases.intake import Intake
-from services.scheduler.usecases.keeping import Keeping
-from services.scheduler.usecases.ordering import Ordering
-from services.scheduler.usecases.outlook import Outlook
-from services.scheduler.usecases.probe_outlook import ProbeOutlook
-from services.scheduler.usecases.prober import Prober
-from services.scheduler.usecases.probes import Probes
-from services.scheduler.usecases.probing_round import ProbingRound
-from services.scheduler.usecases.queue import Queue
-from services.scheduler.usecases.reaper import Reaper
-from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.reporting import Reporting
-from services.scheduler.usecases.runtimes import Runtimes
-from services.scheduler.usecases.scheduler import Scheduler
-from services.scheduler.usecases.screening import Screening
-from services.scheduler.usecases.watching import Watching
 from services.scheduler.usecases.webhooks import Postman, Webhooks
 from services.scheduler.webhook_servicer import WebhookServicer
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
-
-
-@dataclass(frozen=True)
-class Assembly:
-    """The scheduler's use cases, wired."""
-
-    scheduler: Scheduler
-    intake: Intake
-    view: FleetView
-    runtimes: Runtimes
-    dispatcher: Dispatcher
-    probes: Probes | None
-    """None for one that was assembled without a store for them."""
-
-
-@asynccontextmanager
-async def assembled(
-    *,
-    fleet: Fleet,
-    store: RenderStore,
-    runtime_store: RuntimeStore,
-    placer: Placer,
-    workers: Workers,
-    catalog: Catalog,
-    estimates: Estimates,
-    videos: Videos,
-    checkpoints: Checkpoints,
-    checker: InputChecker,
-    clock: Clock,
-    policy: Policy,
-    probe_store: ProbeStore | None = None,
-    target_rows: TargetRows | None = None,
-    probe_round_seconds: float | None = None,
-    new_id: Callable[[str], str] = new_id,
-    on_failure: Callable[[], None] = lambda: None,
-) -> AsyncIterator[Assembly]:
-    """Wire the use cases, take over what an earlier scheduler left, and place renders until the block ends.
-
-    `on_failure` is called when that work ends by itself: the block must then end too, and raises what happened. On the
-    way out nothing new is placed, attempts get the time they have, and then workers are ended and renders released.
-    """
-    bell, queue, news = LocalBell(), Queue(), asyncio.Event()
-    durations, circuits, shares, day = Durations(), Circuits(), Shares(), Day()
-    renders = Renders(store=store, queue=queue, bell=bell, on_queued=news.set)
-    runtimes = Runtimes(
-        fleet=fleet,
-        placer=placer,
-        workers=workers,
-        store=runtime_store,
-        clock=clock,
-        policy=policy,
-        durations=durations,
-        on_change=news.set,
-        new_id=new_id,
-    )
-    outlook = Outlook(
-        queue=queue,
-        runtimes=runtimes,
-        durations=durations,
-        circuits=circuits,
-        shares=shares,
-        catalog=catalog,
-        estimates=estimates,
-        clock=clock,
-        remaining=lambda render_id: dispatcher.remaining_seconds(render_id),
-        at_their_limit=lambda: dispatcher.accounts_at_their_limit(),
-    )
-
-    def new_attempt(render: Render, max_run_seconds: float) -> Attempt:
-        return Attempt(
-            render,
-            renders=renders,
-            store=store,
-            checkpoints=checkpoints,
-            runtimes=runtimes,
-            workers=workers,
-            clock=clock,
-            policy=policy,
-            max_run_seconds=max_run_seconds,
-        )
-
-    dispatcher = Dispatcher(
-        store=store,
-        renders=renders,
-        queue=queue,
-        runtimes=runtimes,
-        outlook=outlook,
-        catalog=catalog,
-        shares=shares,
-        day=day,
-        durations=durations,
-        circuits=circuits,
-        clock=clock,
-        policy=policy,
-        attempts=new_attempt,
-        news=news,
-    )
-    reaper = Reaper(store=store, renders=renders, queue=queue, dispatcher=dispatcher, clock=clock)
-    intake = Intake(catalog, fleet, checker, clock)
-    ordering = Ordering(
-        intake=intake,
-        admission=Admission(queue=queue, outlook=outlook, day=day, catalog=catalog, clock=clock, policy=policy),
-        store=store,
-        renders=renders,
-        clock=clock,
-        policy=policy,
-        new_id=new_id,
-    )
-    watching = Watching(store=store, bell=bell, clock=clock, stands=outlook.stands)
-    scheduler = Scheduler(
-        ordering=ordering,
-        store=store,
-        renders=renders,
-        dispatcher=dispatcher,
-        outlook=outlook,
-        watching=watching,
-        screening=Screening(store=store, videos=videos, bell=bell),
-        clock=clock,
-    )
-    await dispatcher.recover()
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(dispatcher.drain)
-        keeping = Keeping(runtimes=runtimes, catalog=catalog, outlook=outlook, clock=clock)
-        works = [dispatcher.run(), reaper.run(), runtimes.tend(), keeping.run()]
-        probes: Probes | None = None
-        if probe_store is not None:
-            probe_outlook = ProbeOutlook(outlook=outlook, runtimes=runtimes, queue=queue, catalog=catalog, store=store)
-            prober = Prober(
-                probes=probe_store,
-                outlook=probe_outlook,
-                ordering=ordering,
-                watching=watching,
-                dispatcher=dispatcher,
-                runtimes=runtimes,
-                renders=store,
-                clock=clock,
-            )
-            probes = Probes(
-                store=probe_store,
-                outlook=probe_outlook,
-                fleet=fleet,
-                catalog=catalog,
-                clock=clock,
-                new_id=new_id,
-                stop=dispatcher.stop,
-                on_change=prober.wake,
-            )
-            works.append(prober.run())
-            if target_rows is not None and probe_round_seconds:
-                probing_round = ProbingRound(
-                    probes=probes,
-                    store=probe_store,
-                    rows=target_rows,
-                    runtimes=runtimes,
-                    queue=queue,
-                    clock=clock,
-                    every_seconds=probe_round_seconds,
-                )
-                works.append(probing_round.run())
-        for work in works:
-            task = asyncio.create_task(work)
-            task.add_done_callback(lambda _: on_failure())
-            stack.push_async_callback(_ended, task)
-        view = FleetView(runtimes=runtimes, catalog=catalog, outlook=outlook, queue=queue, clock=clock)
-        yield Assembly(scheduler, intake, view, runtimes, dispatcher, probes)
 
 
 @asynccontextmanager
@@ -268,10 +66,7 @@ async def reporting(
     loop = asyncio.get_running_loop()
     store = SqlReportStore(database, lambda: loop.call_soon_threadsafe(reports.wake))
     reports = Reporting(store=store, bookkeepers=bookkeepers, clock=clock)
-    task = asyncio.create_task(reports.run())
-    task.add_done_callback(lambda _: on_failure())
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(_ended, task)
+    async with in_background(reports.run(), on_failure=on_failure):
         yield store
 
 
@@ -287,7 +82,7 @@ async def post_office(
     """Wire the webhooks, and deliver until the block ends. `on_failure` is as in `assembled`."""
     loop = asyncio.get_running_loop()
     store = SqlWebhookStore(database, new_id, lambda: loop.call_soon_threadsafe(postman.wake))
-    async with HttpCourier(to_private_addresses=to_private_addresses) as courier, AsyncExitStack() as stack:
+    async with HttpCourier(to_private_addresses=to_private_addresses) as courier:
         postman = Postman(store=store, courier=courier, clock=clock, luck=random.random)
         webhooks = Webhooks(
             store=store,
@@ -298,10 +93,8 @@ async def post_office(
             to_private_addresses=to_private_addresses,
             on_waiting=postman.wake,
         )
-        delivering = asyncio.create_task(postman.deliver())
-        delivering.add_done_callback(lambda _: on_failure())
-        stack.push_async_callback(_ended, delivering)
-        yield store, webhooks
+        async with in_background(postman.deliver(), on_failure=on_failure):
+            yield store, webhooks
 
 
 async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> None:
@@ -402,13 +195,6 @@ def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
         )
         found.append(probes)
     return found
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """End a background task. One that ended by itself has failed: its error comes out here."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def main() -> None:

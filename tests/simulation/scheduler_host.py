@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from random import Random
 
 from services.chassis.storage import StoreUnavailable
-from services.scheduler.__main__ import Assembly
+from services.scheduler.assembly import Assembly
 from services.scheduler.usecases.scheduler import Scheduler
 from tests.simulation.network import NoAnswer
 from tests.simulation.processes import Process

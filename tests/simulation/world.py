@@ -9,9 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import Random
 
-from services.scheduler.__main__ import Assembly, assembled
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.assembly import Assembly, assembled
 from tests.simulation import promises
 from tests.simulation.customers import Customer
 from tests.simulation.database import Disk, SimulatedDatabase

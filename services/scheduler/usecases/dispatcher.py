@@ -56,6 +56,7 @@ class Dispatcher:
         clock: Clock,
         policy: Policy,
         attempts: AttemptFactory,
+        giving_way: GivingWay,
         news: asyncio.Event,
     ) -> None:
         self._store = store
@@ -72,10 +73,8 @@ class Dispatcher:
         self._policy = policy
         self._new_attempt = attempts
         self._news = news
-        self._giving_way = GivingWay(runtimes=runtimes, stop=self.stop)
+        self._giving_way = giving_way
         self._running: dict[str, tuple[Attempt, asyncio.Task[None]]] = {}
-        self._served: set[str] = set()
-        """The runtimes that renders have been on which are no probes'."""
 
     async def stop(self, render_id: str, message: str) -> None:
         """Cancel a render, wherever it is; one that has ended stays as it is. StoreUnavailable."""
@@ -104,9 +103,9 @@ class Dispatcher:
             return None
         return 0.0 if running[0].render.probe_id else running[0].remaining_seconds()
 
-    def has_served(self, runtime_id: str) -> bool:
-        """Whether a render that is no probe's has been on a runtime since this scheduler began."""
-        return runtime_id in self._served
+    def probes_under_way(self) -> dict[str | None, str]:
+        """The renders of probes that have a runtime, by its id."""
+        return {a.render.runtime_id: a.render.id for a, _ in self._running.values() if a.render.probe_id}
 
     async def recover(self) -> None:
         """Go on with what an earlier scheduler left: re-join attempts whose workers live, queue the others again."""
@@ -203,15 +202,14 @@ class Dispatcher:
 
     async def _make_room(self, demand: Demand, wait: Wait, situation: Situation) -> None:
         """Have runs of probes give way to those that ask for `demand` and must wait."""
-        held = {a.render.runtime_id: a.render.id for a, _ in self._running.values() if a.render.probe_id}
-        if demand.in_the_background or not held:
+        if demand.in_the_background or not self.probes_under_way():
             return
         wanted = 1
         if wait.is_full:  # this says it of all that ask the same
             limit, running = self._policy.max_running_per_account, self._counts()
             waiting = self._queue.counts_of(demand).items()
             wanted = sum(n if limit is None else max(0, min(n, limit - running[account])) for account, n in waiting)
-        await self._giving_way.make_room(demand, wait, situation, held, wanted)
+        await self._giving_way.make_room(demand, wait, situation, wanted)
 
     async def _lease(self, entry: Entry, version: Version, choice: Take | Start, situation: Situation) -> None:
         expectation = situation.expectation(choice.runtime.target if isinstance(choice, Take) else choice.slot.target)
@@ -249,7 +247,7 @@ class Dispatcher:
             self._runtimes.release(lease.runtime_id, entry.render_id)
             return
         if not leased.probe_id:
-            self._served.add(lease.runtime_id)
+            self._runtimes.note_use(lease.runtime_id)
         self._trace_queueing(leased)
         self._circuits.began((version.slug, version.model_version, lease.target), leased.id)
         self._shares.reserve(leased.id, leased.account, expected_seconds, self._clock.monotonic())
@@ -283,7 +281,6 @@ class Dispatcher:
         self._circuits.left(_key(render, record), render.id, now, well=record.outcome.speaks_well)
         # Now that all of it is counted, the next one may come.
         self._runtimes.release(record.runtime_id, render.id, has_run=record.outcome is Outcome.SUCCEEDED)
-        self._served = {name for name in self._served if self._runtimes.get(name) is not None}
         self._news.set()
 
     def _count(self, render: Render, record: AttemptRecord, now: float, seconds_ago: float) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from services.chassis.errors import InvalidInput, Violation
+from services.chassis.tasks import set_or_after
 from services.scheduler.domain.circuit import OpenCircuit
 from services.scheduler.domain.demand import Demand
 from services.scheduler.domain.errors import NoFreeSlot, RuntimeBusy, RuntimeStartFailed
@@ -14,11 +15,14 @@ from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.placement import Start, Take, place
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 from services.scheduler.ports import Catalog, Clock, Version
+from services.scheduler.usecases.giving_way import GivingWay
 from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.queue import Queue
 from services.scheduler.usecases.runtimes import Runtimes
 
 KEEP_ALIVE_SECONDS = 15.0
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a start that waits for a probe to give way looks even when nothing has changed."""
 MAX_IDLE_RELEASE_SECONDS = 86_400.0
 
 
@@ -48,8 +52,18 @@ class TargetView:
 class FleetView:
     """Families and capacity."""
 
-    def __init__(self, *, runtimes: Runtimes, catalog: Catalog, outlook: Outlook, queue: Queue, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        runtimes: Runtimes,
+        giving_way: GivingWay,
+        catalog: Catalog,
+        outlook: Outlook,
+        queue: Queue,
+        clock: Clock,
+    ) -> None:
         self._runtimes = runtimes
+        self._giving_way = giving_way
         self._catalog = catalog
         self._outlook = outlook
         self._queue = queue
@@ -79,6 +93,7 @@ class FleetView:
             runtime = found[0]
         else:
             runtime = await self._begin(version, pin)
+        self._runtimes.note_use(runtime.id)
         await self._runtimes.keep(runtime, keep_warm=keep_warm, idle_release_seconds=idle_release_seconds)
         async for _ in self._runtimes.starting(runtime.id):
             pass
@@ -120,15 +135,21 @@ class FleetView:
         ]
 
     async def _begin(self, version: Version, pin: Pin) -> Runtime:
+        """A runtime that starts, once a run of a probe has given way to it where nothing else is free. NoFreeSlot."""
         demand = Demand(version.slug, version.model_version, pin, Prefer.CHEAPEST)
-        situation = await self._outlook.situation(version)
-        choice = place(demand, situation, ahead=0)
-        if isinstance(choice, Take):
-            return choice.runtime
-        if not isinstance(choice, Start):
-            raise NoFreeSlot(str(pin))
-        price = situation.expectation(choice.slot.target).usd_per_hour
-        return self._runtimes.begin(version, choice, render_id=None, usd_per_hour=price)
+        with self._giving_way.claim(demand):
+            while True:
+                news = self._runtimes.news
+                situation = await self._outlook.situation(version)
+                choice = place(demand, situation, ahead=0)
+                if isinstance(choice, Take):
+                    return choice.runtime
+                if isinstance(choice, Start):
+                    price = situation.expectation(choice.slot.target).usd_per_hour
+                    return self._runtimes.begin(version, choice, render_id=None, usd_per_hour=price)
+                if not await self._giving_way.make_room_for_start(demand, choice, situation):
+                    raise NoFreeSlot(str(pin))
+                await set_or_after(news, self._clock, LOOK_AGAIN_SECONDS)
 
     async def _follow(self, version: Version) -> AsyncGenerator[tuple[Version, list[RuntimeView]], None]:
         while True:

@@ -12,6 +12,7 @@ from services.scheduler.domain.probe import PROBE_ACCOUNT, Probe
 from services.scheduler.domain.render import Render, RenderStatus
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 from services.scheduler.ports import Catalog, RenderStore
+from services.scheduler.usecases.giving_way import GivingWay
 from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.queue import Queue
 from services.scheduler.usecases.runtimes import Runtimes
@@ -21,9 +22,17 @@ class ProbeOutlook:
     """What a probe waits for, and how one stands at this moment."""
 
     def __init__(
-        self, *, outlook: Outlook, runtimes: Runtimes, queue: Queue, catalog: Catalog, store: RenderStore
+        self,
+        *,
+        outlook: Outlook,
+        runtimes: Runtimes,
+        queue: Queue,
+        giving_way: GivingWay,
+        catalog: Catalog,
+        store: RenderStore,
     ) -> None:
         self._outlook = outlook
+        self._giving_way = giving_way
         self._runtimes = runtimes
         self._queue = queue
         self._catalog = catalog
@@ -42,6 +51,8 @@ class ProbeOutlook:
             return ""
         if before := self._waiting_for(slots):
             return f"waits: {before} {'renders wait' if before > 1 else 'render waits'} for {target}"
+        if any(self._could_have(claim, slots) for claim in self._giving_way.claims):
+            return f"waits: a runtime is to start on {target} first"
         choice = place(demand, await self._outlook.situation(version), ahead=0)
         if not isinstance(choice, Wait):
             return ""
@@ -64,12 +75,12 @@ class ProbeOutlook:
 
     def _waiting_for(self, slots: Sequence[Slot]) -> int:
         """How many renders wait that could have one of the slots."""
+        return sum(count for demand, count in self._queue.counts().items() if self._could_have(demand, slots))
+
+    def _could_have(self, demand: Demand, slots: Sequence[Slot]) -> bool:
+        """Whether others that ask for `demand` could have one of the slots."""
         mine = {slot.id for slot in slots}
-        return sum(
-            count
-            for demand, count in self._queue.counts().items()
-            if mine & {slot.id for slot in self._outlook.fleet.slots_for(demand, 0.0)}
-        )
+        return any(slot.id in mine for slot in self._outlook.fleet.slots_for(demand, 0.0))
 
     def _first_to_leave(self, slots: Sequence[Slot]) -> Runtime | None:
         """The runtime on one of the slots that frees it soonest by itself; a busy one where none is known to."""
@@ -97,7 +108,7 @@ class ProbeOutlook:
         if render.status is RenderStatus.QUEUED:
             return (await self._outlook.stands(render)).explanation
         if render.status is RenderStatus.CANCELING:
-            return "gives way to a render"
+            return "gives way to others"
         progress = render.progress
         steps = f", step {progress.done_steps} of {progress.total_steps}" if progress.total_steps else ""
         return f"{render.phase} on {render.target}{steps}"

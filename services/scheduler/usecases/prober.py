@@ -169,7 +169,7 @@ class Prober:
             if runtime.id in started
             and runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM)
             and not (runtime.is_busy or runtime.keep_warm or runtime.idle_release_seconds)
-            and not self._dispatcher.has_served(runtime.id)
+            and not self._runtimes.is_in_use(runtime.id)
         ]
         await self._runtimes.end(spare)
 

@@ -56,6 +56,7 @@ class Runtimes:
         self._starts: dict[str, Start] = {}
         self._endings: dict[str, asyncio.Task[None]] = {}
         self._missed: dict[str, Runtime] = {}
+        self._in_use: set[str] = set()
         self._news = asyncio.Event()
 
     # Looking
@@ -160,6 +161,14 @@ class Runtimes:
                 idle_release_seconds=idle_release_seconds or current.idle_release_seconds,
             )
             await self._remember(self._set(kept))
+
+    def note_use(self, runtime_id: str) -> None:
+        """Somebody has a runtime, or asked that it be started, for something else than a probe."""
+        self._in_use.add(runtime_id)
+
+    def is_in_use(self, runtime_id: str) -> bool:
+        """Whether anything but a probe has had a runtime since this scheduler began."""
+        return runtime_id in self._in_use
 
     async def starting(
         self, runtime_id: str, *, every_seconds: float = CHECK_SECONDS
@@ -337,6 +346,7 @@ class Runtimes:
         finally:
             for known in (self._runtimes, self._starts, self._endings, self._idle_since):
                 known.pop(runtime.id, None)
+            self._in_use.discard(runtime.id)
             self._ring()
             self._on_change()
 

@@ -17,9 +17,10 @@ from services.chassis.identity import Caller, service_caller
 from services.chassis.server import Mount, serving
 from services.chassis.status import to_error
 from services.chassis.storage import sqlite_database
-from services.scheduler.__main__ import MIGRATIONS, assembled
+from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.grpc_target_rows import GrpcTargetRows
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.assembly import assembled
 from services.scheduler.domain.facts import Failure
 from services.scheduler.probe_ports import TargetRow
 from services.scheduler.probe_servicer import ProbeServicer

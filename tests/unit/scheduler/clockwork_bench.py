@@ -12,8 +12,9 @@ from sqlalchemy.pool import StaticPool
 
 from services.chassis.storage import Database, StoreUnavailable, Transaction, sqlite_engine, upgrade
 from services.chassis.tasks import uninterrupted
-from services.scheduler.__main__ import MIGRATIONS, assembled
+from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.assembly import assembled
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.ports import Version

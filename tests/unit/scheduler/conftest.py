@@ -12,8 +12,9 @@ import pytest
 
 from services.chassis.clock import SystemClock
 from services.chassis.storage import sqlite_database
-from services.scheduler.__main__ import MIGRATIONS, assembled
+from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
+from services.scheduler.assembly import assembled
 from services.scheduler.domain.render import Render
 from tests.simulation.virtual_time import VirtualLoop
 from tests.unit.scheduler.clockwork_bench import ClockworkTown

@@ -7,12 +7,12 @@ from typing import Any
 
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.storage import Database
-from services.scheduler.__main__ import Assembly
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.assembly import Assembly
 from services.scheduler.domain.fleet import Fleet, Slot, Target
 from services.scheduler.domain.inputs import Rule
 from services.scheduler.domain.policy import Policy

@@ -1,5 +1,6 @@
 """Runs of probes are in nobody's way: they come last, are counted by nobody, and end for those who wait."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -7,6 +8,7 @@ import pytest
 
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.demand import Demand, entry_of
+from services.scheduler.domain.errors import NoFreeSlot
 from services.scheduler.domain.facts import Prefer
 from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
 from services.scheduler.domain.giving_way import room_for
@@ -18,7 +20,7 @@ from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 from services.scheduler.domain.shares import Shares
 from services.scheduler.usecases.queue import Queue
 from tests.unit.scheduler.house_bench import H200, L40S, at_step, slots
-from tests.unit.scheduler.probes_bench import ONE_SLOT, ProbedCatalog, made, probes_of, renders, until
+from tests.unit.scheduler.probes_bench import ONE_SLOT, ProbedCatalog, ended, made, probes_of, renders, until
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TWO = slots(H200, L40S)
@@ -94,8 +96,8 @@ async def test_a_render_of_the_probed_version_has_its_warm_runtime_within_a_step
 async def test_a_render_of_the_probed_version_goes_on_with_its_start(open_lab):
     async with open_lab(ONE_SLOT, load_seconds=300.0) as house:
         probe = await until(house, await made(house), lambda now: "starting" in now.message)
-        ended = await house.finished(await house.create())
-        assert ended.status == "succeeded"
+        render = await house.finished(await house.create())
+        assert render.status == "succeeded"
         assert len(house.workers.launched) == 1
         assert await yields(house, [probe]) == [1]
 
@@ -107,6 +109,56 @@ async def test_the_start_of_a_probe_is_abandoned_at_once_for_another_version(ope
         running = await house.until(await house.create(model="beta"), lambda now: now.status == "running")
         assert house.clock.monotonic() - asked_at < 2
         assert running.was_cold_start
+
+
+async def begin(house, slug, pin=None):
+    """A runtime that somebody asked for, once it is warm."""
+    runtime, _ = await house.assembly.view.start(slug, "", pin or Pin(), keep_warm=False, idle_release_seconds=None)
+    return runtime
+
+
+async def test_a_run_ends_within_a_step_for_a_start_that_somebody_asks_for(open_lab):
+    async with open_lab(ONE_SLOT) as house:
+        probe = await until(house, await made(house), renders)
+        asked_at = house.clock.monotonic()
+        runtime = await begin(house, "beta")
+        assert (runtime.slug, runtime.status) == ("beta", RuntimeStatus.WARM)
+        assert house.clock.monotonic() - asked_at < 15
+        assert await yields(house, [probe]) == [1]
+        assert "held by an idle runtime of beta" in (await probes_of(house).get(probe.id)).message
+
+
+async def test_as_many_runs_end_as_starts_need(open_lab):
+    async with open_lab() as house:
+        probes = await two_probes(house)
+        first, second = await asyncio.gather(*[begin(house, "beta", Pin(target.gpu_type)) for target in (H200, L40S)])
+        assert first.target != second.target
+        assert await yields(house, probes) == [1, 1]
+
+
+async def test_one_run_ends_for_one_start(open_lab):
+    async with open_lab() as house:
+        probes = await two_probes(house)
+        await begin(house, "beta")
+        await house.clock.sleep(30.0)
+        assert sum(await yields(house, probes)) == 1
+
+
+async def test_a_start_that_no_probe_can_make_room_for_is_refused(open_lab):
+    async with open_lab() as house:
+        probe = await until(house, await made(house, pin=Pin("H200")), renders)
+        await house.until(await house.create(model="alpha", gpu_type="L40S"), at_step(1))
+        with pytest.raises(NoFreeSlot):
+            await begin(house, "beta", Pin("L40S"))
+        assert await yields(house, [probe]) == [0]
+
+
+async def test_what_somebody_started_stays_when_the_probe_on_it_has_ended(open_lab):
+    async with open_lab(ONE_SLOT) as house:
+        probe = await until(house, await made(house), renders)
+        runtime = await begin(house, "alpha")
+        await ended(house, probe)
+        assert house.assembly.runtimes.get(runtime.id).is_idle
 
 
 async def test_a_run_on_a_runtime_that_is_kept_warm_goes_on_as_its_slot_would_not_be_free(open_lab):

@@ -10,9 +10,10 @@ import pytest
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ForgeError, ServiceUnavailable
 from services.chassis.storage import sqlite_database
-from services.scheduler.__main__ import MIGRATIONS, assembled, reporting
+from services.scheduler.__main__ import MIGRATIONS, reporting
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.assembly import assembled
 from services.scheduler.convert.reports import measurements_to_proto, use_to_proto
 from services.scheduler.domain.facts import Failure
 from services.scheduler.domain.render import RenderStatus

@@ -24,8 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Probe(_message.Message):
     """A measured run of a version on a target, made to fill the ledger: a start of a runtime, one run that does not count because it
-    is the first, the example request several times, and other sizes. A probe never keeps a device from a render: it waits until
-    one is free, and gives way as soon as a render waits for its device.
+    is the first, the example request several times, and other sizes. A probe keeps no device from anybody: it waits until one is
+    free, and gives way as soon as a render or a start waits for its device.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

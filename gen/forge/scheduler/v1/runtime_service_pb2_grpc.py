@@ -82,8 +82,9 @@ class RuntimeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartRuntime(self, request, context):
-        """Starts a version and answers when it is warm; one that is warm already answers at once. MODEL_NOT_FOUND,
-        VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT, RUNTIME_START_FAILED.
+        """Starts a version and answers when it is warm; one that is warm already answers at once. Where all slots are taken a probe
+        gives way first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT,
+        RUNTIME_START_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,8 +23,9 @@ class RuntimeServiceStub:
     least every 15 seconds. Ends when the caller leaves. MODEL_NOT_FOUND, VERSION_NOT_FOUND.
     """
     StartRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.StartRuntimeRequest, _runtime_service_pb2.StartRuntimeResponse]
-    """Starts a version and answers when it is warm; one that is warm already answers at once. MODEL_NOT_FOUND,
-    VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT, RUNTIME_START_FAILED.
+    """Starts a version and answers when it is warm; one that is warm already answers at once. Where all slots are taken a probe
+    gives way first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT,
+    RUNTIME_START_FAILED.
     """
     StopRuntime: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.StopRuntimeRequest, _runtime_service_pb2.StopRuntimeResponse]
     """Stops the idle runtimes of a version and frees their slots. MODEL_NOT_FOUND, VERSION_NOT_FOUND, RUNTIME_BUSY when
@@ -60,8 +61,9 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runtime_service_pb2.StartRuntimeRequest,
         context: _aio.ServicerContext[_runtime_service_pb2.StartRuntimeRequest, _abc.Awaitable[_runtime_service_pb2.StartRuntimeResponse]],
     ) -> _abc.Awaitable[_runtime_service_pb2.StartRuntimeResponse]:
-        """Starts a version and answers when it is warm; one that is warm already answers at once. MODEL_NOT_FOUND,
-        VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT, RUNTIME_START_FAILED.
+        """Starts a version and answers when it is warm; one that is warm already answers at once. Where all slots are taken a probe
+        gives way first. MODEL_NOT_FOUND, VERSION_NOT_FOUND, UNKNOWN_TARGET, TARGET_NOT_OFFERED, NO_FREE_SLOT,
+        RUNTIME_START_FAILED.
         """
 
     @_abc_1.abstractmethod
