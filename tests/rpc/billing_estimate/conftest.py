@@ -41,5 +41,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
 async def lonely_town(tmp_path: Path) -> AsyncIterator[Town]:
     """A town whose catalogue and scheduler are not there."""
     nobody = "127.0.0.1:9"
-    async with town_beside(tmp_path, PlayedCatalog(), catalog_address=nobody, scheduler_address=nobody) as town:
+    async with town_beside(
+        tmp_path, PlayedCatalog(), catalog_address=nobody, scheduler_address=nobody, patience=0.5
+    ) as town:
         yield town

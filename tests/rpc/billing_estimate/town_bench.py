@@ -134,7 +134,7 @@ class Town:
 
 @asynccontextmanager
 async def town_beside(
-    folder: Path, catalog: PlayedCatalog, *, catalog_address: str, scheduler_address: str
+    folder: Path, catalog: PlayedCatalog, *, catalog_address: str, scheduler_address: str, patience: float = 5.0
 ) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         itself = service_caller("billing-estimate")
@@ -144,8 +144,8 @@ async def town_beside(
         store, clock = SqlReceiptStore(database), SystemClock()
         price_book = YamlPriceBook(REPOSITORY / "config" / "prices.yaml")
         estimator = Estimator(
-            bases=GrpcCostBases(catalog_channel, deadline_seconds=5.0),
-            checks=GrpcInputChecks(scheduler_channel, deadline_seconds=5.0),
+            bases=GrpcCostBases(catalog_channel, deadline_seconds=patience),
+            checks=GrpcInputChecks(scheduler_channel, deadline_seconds=patience),
             price_book=price_book,
             store=store,
             clock=clock,

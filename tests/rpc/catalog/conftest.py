@@ -70,14 +70,17 @@ class Served:
     ledger: ledger_service_pb2_grpc.LedgerServiceStub
 
 
-async def serve_beside(address: str, folder: Path) -> AsyncIterator[Served]:
-    """A catalogue whose scheduler and price book are both at `address`."""
+async def serve_beside(address: str, folder: Path, *, patience: float = 5.0) -> AsyncIterator[Served]:
+    """A catalogue whose scheduler and price book are both at `address`. Its calls to them have `patience` seconds."""
     models, clock = load_models(REPOSITORY / "config" / "models"), SystemClock()
     async with (
         channel_to(address, service_caller("catalog")) as others,
         sqlite_database(folder / "catalog.sqlite3", MIGRATIONS) as database,
     ):
-        fleet, prices = GrpcFleet(others, deadline_seconds=5.0), GrpcPrices(others, clock, deadline_seconds=5.0)
+        fleet, prices = (
+            GrpcFleet(others, deadline_seconds=patience),
+            GrpcPrices(others, clock, deadline_seconds=patience),
+        )
         catalog, ledger = Catalog(models, fleet), SqlLedger(database)
         performance = Performance(catalog, fleet, ledger, prices, clock, Demands())
         mounts = [
@@ -116,5 +119,5 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 @pytest.fixture
 async def served_alone(tmp_path: Path) -> AsyncIterator[Served]:
     """A catalogue whose scheduler and price book are not there."""
-    async for each in serve_beside("127.0.0.1:9", tmp_path):
+    async for each in serve_beside("127.0.0.1:9", tmp_path, patience=0.5):
         yield each
