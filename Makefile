@@ -34,7 +34,9 @@ test: setup ## run every test: what is small on two cores, then what needs the m
 	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
 	$(BIN)/pytest tests/faults tests/e2e
 
-.PHONY: sim faults
+.PHONY: full-size sim faults
+full-size: setup ## run the demo and the example requests at their full size, and check what comes out
+	$(BIN)/pytest --full-size tests/e2e/platform/test_demo.py
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table

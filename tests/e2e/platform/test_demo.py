@@ -1,57 +1,76 @@
-"""The first thing a newcomer runs, and the example requests at their full size, which it leaves behind."""
+"""The first thing a newcomer runs, and the example requests, small unless pytest is given `--full-size`."""
 
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
-from tests.platforms import FORGE, SKYREELS, SVD, Platform, running
+from tests import small_examples
+from tests.platforms import FORGE, REPOSITORY, SKYREELS, SVD, Platform, running
 
 WAN = "wan-ai-wan-2-1"
-
-# Frames, width, height and frames per second.
-VIDEOS = {SVD: (25, 1024, 576, 7.0), SKYREELS: (97, 960, 544, 24.0), WAN: (81, 832, 480, 16.0)}
-STEPS = {SVD: 25, SKYREELS: 40, WAN: 50}
+SMALLER = {
+    SVD: {"width": 384, "height": 192, "num_frames": 6, "num_inference_steps": 5},
+    SKYREELS: {"width": 256, "height": 128, "num_frames": 37, "base_num_frames": 37, "num_inference_steps": 10},
+    WAN: {"width": 256, "height": 144, "num_frames": 17, "num_inference_steps": 10},
+}
+STEPS = {SVD: 5, SKYREELS: 15, WAN: 10}
+STEPS_IN_FULL = {SVD: 25, SKYREELS: 40, WAN: 50}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo printed, and where its home and its videos are."""
+    """What the demo printed, where its home, its configuration and its videos are, and the steps of each."""
 
     printed: str
     home: Path
+    config: Path
     out: Path
+    steps: Mapping[str, int]
+
+    def example(self, slug: str) -> dict[str, Any]:
+        """The example request of a model."""
+        return yaml.safe_load((self.config / "models" / f"{slug}.yaml").read_text())["versions"][0]["example"]
+
+    def video(self, slug: str) -> tuple[int, int, int, float]:
+        """What its video has: frames, width, height and frames per second."""
+        example = self.example(slug)
+        return example["num_frames"], example["width"], example["height"], float(example["fps"])
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Demo:
     """The demo, over: the platform it made is in its home."""
     root = tmp_path_factory.mktemp("demo")
-    home, out = root / "home", root / "out"
+    home, out, config, steps = root / "home", root / "out", REPOSITORY / "config", STEPS_IN_FULL
+    if not request.config.getoption("--full-size"):
+        config, steps = small_examples.write(root / "config", SMALLER), STEPS
     done = subprocess.run(
         [str(FORGE), "demo", "--home", str(home), "--out", str(out)],
-        env=os.environ | {"COLUMNS": "120"},
+        env=os.environ | {"COLUMNS": "120", "FORGE_CONFIG_DIR": str(config)},
         capture_output=True,
         text=True,
         timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(done.stdout, home, out)
+    return Demo(done.stdout, home, config, out, steps)
 
 
 @pytest.fixture(scope="module")
 def platform(demo: Demo) -> Iterator[Platform]:
     """The platform of the demo, up again."""
-    with running(Platform(demo.home, "pages")) as subject:
+    with running(Platform(demo.home, "pages", {"FORGE_CONFIG_DIR": str(demo.config)})) as subject:
         yield subject
 
 
@@ -59,27 +78,28 @@ def test_the_demo_makes_both_videos_shows_what_they_took_and_leaves_nothing_runn
     left = [p.info for p in psutil.process_iter(["cmdline"]) if str(demo.home) in " ".join(p.info["cmdline"] or [])]
     assert left == []
     for slug in (SVD, SKYREELS):
-        assert facts((demo.out / f"{slug}.mp4").read_bytes()) == VIDEOS[slug]
+        assert facts((demo.out / f"{slug}.mp4").read_bytes()) == demo.video(slug)
         with Image.open(demo.out / f"{slug}.png") as sheet:
             assert sheet.width > sheet.height > 100
             assert len(sheet.convert("RGB").getcolors(maxcolors=2**24) or ()) > 1000, "frames, not a blank sheet"
-    assert re.search(r"step \d+ of 40", demo.printed)
+    assert re.search(rf"step \d+ of {demo.steps[SKYREELS]}", demo.printed)
     for row in ("cold start", "encode", "denoise", "decode", "mux", "store", "total", "estimate"):
         assert row in demo.printed
 
 
-@pytest.mark.parametrize("slug", VIDEOS)
-def test_the_example_as_it_stands_becomes_its_video(platform, rest, followed, facts, slug):
+@pytest.mark.parametrize("slug", SMALLER)
+def test_the_example_as_it_stands_becomes_its_video(demo, platform, rest, followed, facts, slug):
+    steps = demo.steps[slug]
     found = rest.get("/v1/renders", params={"model": slug}).json()["renders"]
     render = found[0] if found else rest.post(f"/v1/inference/{slug}", json=platform.example(slug)).json()
     assert render["status"] == "succeeded", render
-    assert (render["progress"]["done_steps"], render["progress"]["total_steps"]) == (STEPS[slug], STEPS[slug])
+    assert (render["progress"]["done_steps"], render["progress"]["total_steps"]) == (steps, steps)
     video = rest.get(render["output"]["video_url"])
     assert video.headers["content-type"] == "video/mp4"
     assert len(video.content) == render["output"]["size_bytes"]
-    assert facts(video.content) == VIDEOS[slug]
+    assert facts(video.content) == demo.video(slug)
     output = render["output"]
-    assert (output["num_frames"], output["width"], output["height"], output["fps"]) == VIDEOS[slug]
+    assert (output["num_frames"], output["width"], output["height"], output["fps"]) == demo.video(slug)
     warned = " ".join(render["warnings"])
     if slug == SVD:
         assert "'prompt' has no effect" in warned
@@ -93,7 +113,7 @@ def test_the_example_as_it_stands_becomes_its_video(platform, rest, followed, fa
     events = followed(render["id"])
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     reported = {event["progress"]["done_steps"] for event in events if event["phase"] == "denoising"}
-    assert reported >= set(range(1, STEPS[slug] + 1)), "every real step is an event"
+    assert reported >= set(range(1, steps + 1)), "every real step is an event"
     fractions = [event["progress"]["fraction"] for event in events]
     assert fractions == sorted(fractions)
     phases = list(dict.fromkeys(event["phase"] for event in events))
