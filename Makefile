@@ -30,9 +30,9 @@ up: setup ## run the platform until Ctrl-C
 	$(BIN)/forge up --home .forge
 
 .PHONY: test
-test: setup ## run every test: what is small on two cores, then what needs the machine for itself
+test: setup ## run every test: first what is small, then what starts whole platforms
 	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
-	$(BIN)/pytest tests/faults tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e
 
 .PHONY: full-size sim faults
 full-size: setup ## run the demo and the example requests at their full size, and check what comes out

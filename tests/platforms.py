@@ -110,7 +110,8 @@ class Platform:
         """Run a forge command against this platform."""
         return subprocess.run(
             [str(FORGE), *args],
-            env=os.environ | {"FORGE_HOME": str(self.home)},
+            env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            | {"FORGE_HOME": str(self.home)},
             text=True,
             capture_output=True,
             check=check,

@@ -13,13 +13,14 @@ from forge.billing.v1.billing_estimate_service_pb2 import (
     Usage,
 )
 from forge.billing.v1.estimate_pb2 import Calibration
-from forge.billing.v1.receipt_pb2 import Receipt
+from forge.billing.v1.receipt_pb2 import Receipt, UsageRow
 from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
-from forge_cli.options import client_options, json_option
+from forge_cli.options import client_options, json_option, wide_option
 from forge_cli.settings import Settings
+from forge_cli.tables import Column, show_columns
 from forge_cli.times import DayType
 
 
@@ -87,9 +88,12 @@ def _longer(error: float) -> str:
 @click.option("--until", type=DayType(), help="Last day in UTC. [default: today]")
 @click.option("--model", default="", help="Only this model.")
 @click.option("--key", "key_id", metavar="ID", default="", help="Only this API key.")
+@wide_option
 @json_option
 @client_options
-def usage(settings: Settings, since: date | None, until: date | None, model: str, key_id: str, as_json: bool) -> None:
+def usage(
+    settings: Settings, since: date | None, until: date | None, model: str, key_id: str, is_wide: bool, as_json: bool
+) -> None:
     """Show what the account has used, by day, model and key, and how far estimates were off lately."""
     request = GetUsageRequest(
         since=since.isoformat() if since else "",
@@ -109,25 +113,33 @@ def usage(settings: Settings, since: date | None, until: date | None, model: str
         words.show_json(found)
         return
     console = words.stdout_console()
-    rows = [
-        [
-            row.day,
-            f"{row.slug} {row.model_version}",
-            row.api_key_id,
-            str(row.renders),
-            str(row.attempts),
-            words.seconds(row.gpu_seconds),
-            words.dollars(row.cost_usd),
-        ]
-        for row in found.rows
-    ]
-    if rows:
-        attempts = sum(row.attempts for row in found.rows)
-        taken = words.seconds(found.gpu_seconds)
-        rows.append(["total", "", "", str(found.renders), str(attempts), taken, words.dollars(found.cost_usd)])
-    columns = ["DAY", "MODEL", "KEY", ">RENDERS", ">ATTEMPTS", ">DEVICE TIME", ">COST"]
-    words.show_table(console, columns, rows, empty=f"nothing was used from {found.since} to {found.until}")
+    if found.rows:
+        show_columns(console, _used(found), is_wide=is_wide)
+    else:
+        console.print(Text(f"nothing was used from {found.since} to {found.until}"))
     console.print(Text(_off(calibrations.overall)), soft_wrap=True)
+
+
+def _used(found: Usage) -> list[Column]:
+    """A row for each day, model and key, and their sum."""
+    total = UsageRow(
+        day="total",
+        renders=found.renders,
+        attempts=sum(row.attempts for row in found.rows),
+        gpu_seconds=found.gpu_seconds,
+        cost_usd=found.cost_usd,
+    )
+    rows = [*found.rows, total]
+    return [
+        Column("DAY", [row.day for row in rows], is_number=False),
+        Column("MODEL", [row.slug for row in rows], is_number=False),
+        Column("VERSION", [row.model_version for row in rows], is_number=False, sparable=2),
+        Column("KEY", [row.api_key_id for row in rows], is_number=False, sparable=3),
+        Column("RENDERS", [str(row.renders) for row in rows]),
+        Column("ATTEMPTS", [str(row.attempts) for row in rows], sparable=1),
+        Column("DEVICE TIME", [words.seconds(row.gpu_seconds) for row in rows]),
+        Column("COST", [words.exact_dollars(row.cost_usd) for row in rows]),
+    ]
 
 
 def _off(overall: Calibration) -> str:

@@ -53,8 +53,21 @@ def test_usage_is_listed_by_day_model_and_key_with_its_total(run, platform):
     row = UsageRow(day="2030-01-31", slug="toy", model_version="v1", api_key_id="key_1", attempts=3, **total)
     platform.usage = Usage(rows=[row], **total)
     shown = squeezed(run("usage").stdout)
-    assert shown[1:3] == ["2030-01-31 toy v1 key_1 2 3 70.5 s $0.0352", "total 2 3 70.5 s $0.0352"]
+    assert shown[1:3] == ["2030-01-31 toy v1 key_1 2 3 70.5 s $0.035250", "total 2 3 70.5 s $0.035250"]
     assert json.loads(run("usage", "--json").stdout)["rows"][0]["attempts"] == 3
+
+
+def test_usage_names_models_whole_however_narrow_the_terminal_is(run, platform, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    slug = "stabilityai-stable-video-diffusion"
+    row = UsageRow(
+        day="2030-01-31", slug=slug, model_version="img2vid-xt-diffusers", api_key_id="key_01m8e1", renders=1
+    )
+    platform.usage = Usage(rows=[row])
+    narrow = run("usage").stdout
+    assert slug in narrow
+    assert "no room for KEY, VERSION, ATTEMPTS: add --wide" in narrow
+    assert {slug, "img2vid-xt-diffusers", "key_01m8e1"} <= set(run("usage", "--wide").stdout.split())
 
 
 def test_usage_is_narrowed_by_days_model_and_key(run, platform):
