@@ -22,10 +22,11 @@ def show_performance(console: Console, found: ListTargetsResponse, *, is_wide: b
     show_columns(console, _columns(found), is_wide=is_wide)
     compared = f"; 100 % is {' '.join(found.baseline.split('@'))}" if found.baseline else ""
     console.print(Text(verified(found) + compared), soft_wrap=True)
-    for row in rows:
-        if row.status != "supported":
-            why = f": {row.explanation}" if row.explanation else ""
-            console.print(Text(f"{name_of(row)} is {row.status}{why}"), soft_wrap=True)
+    unverified = [row for row in rows if row.status != "supported"]
+    for status, why in dict.fromkeys((row.status, row.explanation) for row in unverified):
+        alike = [name_of(row) for row in unverified if (row.status, row.explanation) == (status, why)]
+        told = f"{', '.join(alike)} {'are' if len(alike) > 1 else 'is'} {status}"
+        console.print(Text(f"{told}: {why}" if why else told), soft_wrap=True)
     for source in dict.fromkeys(row.published.source for row in rows if row.source == _PUBLISHED):
         names = ", ".join(name_of(row) for row in rows if row.source == _PUBLISHED and row.published.source == source)
         by = f" by {source}" if source else " by others"

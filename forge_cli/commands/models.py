@@ -28,6 +28,7 @@ from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, json_option, version_option, wide_option
 from forge_cli.performance import name_of, show_performance
 from forge_cli.settings import Settings
+from forge_cli.tables import Column, show_columns
 
 _LONGEST_EXAMPLE_VALUE = 60
 _REMARK_SECONDS = 5.0
@@ -40,9 +41,10 @@ Answer = TypeVar("Answer")
 @click.option("--query", default="", help="Words that must all occur in slug, title, description or tags.")
 @click.option("--modality", default="", help="Keep models that read or write this, for example image.")
 @click.option("--tag", default="", help="Keep models with this tag.")
+@wide_option
 @json_option
 @client_options
-def models(settings: Settings, query: str, modality: str, tag: str, as_json: bool) -> None:
+def models(settings: Settings, query: str, modality: str, tag: str, is_wide: bool, as_json: bool) -> None:
     """List the models of the catalogue, on how many targets each is verified, and how warm it is."""
     request = ListModelsRequest(query=query, modality=modality, tag=tag, page_size=100)
 
@@ -55,19 +57,21 @@ def models(settings: Settings, query: str, modality: str, tag: str, as_json: boo
     if as_json:
         words.show_json(answer)
         return
-    rows = [
-        [
-            model.slug,
-            f"{', '.join(model.input_modalities)} → {', '.join(model.output_modalities)}",
-            model.default_version,
-            *told,
-            model.license.id,
-            model.title,
-        ]
-        for model, told in zip(answer.models, remarks, strict=True)
+    console, found = words.stdout_console(), answer.models
+    if not found:
+        console.print(Text("no model matches"))
+        return
+    does = [f"{', '.join(model.input_modalities)} → {', '.join(model.output_modalities)}" for model in found]
+    columns = [
+        Column("MODEL", [model.slug for model in found], is_number=False),
+        Column("DOES", does, is_number=False, sparable=1),
+        Column("VERSION", [model.default_version for model in found], is_number=False, sparable=2),
+        Column("VERIFIED", [verified for verified, _ in remarks], is_number=False),
+        Column("RUNTIMES", [warmth for _, warmth in remarks], is_number=False),
+        Column("TITLE", [model.title for model in found], is_number=False, sparable=3),
+        Column("LICENCE", [model.license.id for model in found], is_number=False, sparable=4),
     ]
-    columns = ["MODEL", "DOES", "VERSION", "VERIFIED", "RUNTIMES", "LICENCE", "TITLE"]
-    words.show_table(words.stdout_console(), columns, rows, empty="no model matches")
+    show_columns(console, columns, is_wide=is_wide)
 
 
 async def _remarks(client: Client, model: Model) -> list[str]:

@@ -17,24 +17,39 @@ from rich.text import Text
 from forge_cli import words
 from forge_cli.client import Client, run_with
 from forge_cli.failures import CommandFailed
-from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
+from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option, wide_option
 from forge_cli.settings import Settings
+from forge_cli.tables import Column, show_columns
 
 
 @click.command()
 @click.argument("slug", required=False)
 @click.option("--version", default="", help="Only this version of SLUG. [default: all]")
+@wide_option
 @json_option
 @client_options
-def runtimes(settings: Settings, slug: str | None, version: str, as_json: bool) -> None:
+def runtimes(settings: Settings, slug: str | None, version: str, is_wide: bool, as_json: bool) -> None:
     """List what is cold, starting or warm, for one model or for all, and what keeping it so costs."""
     families = run_with(settings, lambda client: _families(client, slug, version))
     if as_json:
         words.show_json(families)
         return
     rows = [row for family in families for row in _rows(family)]
-    columns = ["MODEL", "VERSION", "STATUS", "TARGET", ">STARTED IN", "FREED IN", ">$/HOUR", ">$ SO FAR"]
-    words.show_table(words.stdout_console(), columns, rows, empty="the catalogue is empty")
+    if not rows:
+        click.echo("the catalogue is empty")
+        return
+    slugs, versions, statuses, targets, starts, ends, prices, costs = zip(*rows, strict=True)
+    columns = [
+        Column("MODEL", slugs, is_number=False),
+        Column("VERSION", versions, is_number=False, sparable=2),
+        Column("STATUS", statuses, is_number=False),
+        Column("TARGET", targets, is_number=False),
+        Column("STARTED IN", starts, sparable=3),
+        Column("FREED IN", ends, is_number=False),
+        Column("$/HOUR", prices, sparable=1),
+        Column("$ SO FAR", costs),
+    ]
+    show_columns(words.stdout_console(), columns, is_wide=is_wide)
 
 
 @click.command()

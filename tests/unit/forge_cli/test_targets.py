@@ -52,9 +52,14 @@ def test_the_fastest_and_the_cheapest_of_those_that_are_verified_are_marked(run,
 def test_a_row_that_is_not_verified_says_why(run, ledger):
     shown = run("targets", "toy").stdout
     assert "2 of 5 verified, 3 pending; 100 % is H200 eu-north2" in shown
-    assert "L40S eu-north1 is pending: awaiting a probe" in shown
+    assert "L40S eu-north1 are pending: awaiting a probe" in shown
     assert "H100 eu-north1 is pending: only an imitation" in shown
     assert "H200 eu-north2 is" not in shown.partition("verified")[2].partition("\n")[2]
+
+
+def test_rows_that_are_not_verified_for_the_same_reason_share_a_line(run, platform):
+    platform.rows = [make_pending_row(region=region, explanation="awaiting a probe") for region in ("a", "b", "c")]
+    assert "L40S a, L40S b, L40S c are pending: awaiting a probe" in run("targets", "toy").stdout
 
 
 def test_figures_of_others_are_marked_as_theirs(run, ledger):
