@@ -75,11 +75,7 @@ def probes_view(console: Console) -> Iterator[Show]:
 
 def standing(probe: Probe) -> str:
     """How a probe stands: "prb_1  L40S eu-north1  run 2 of 5: denoising, step 3 of 8; gave way once"."""
-    at = probe.status
-    if probe.status == "running" and probe.runs:
-        at = f"run {min(finished_runs(probe) + 1, len(probe.runs))} of {len(probe.runs)}"
-    if probe.message:
-        at += f": {probe.message}"
+    at = probe.message if probe.status == "running" else ": ".join(filter(None, (probe.status, probe.message)))
     if probe.yields:
         at += f"; gave way {'once' if probe.yields == 1 else f'{probe.yields} times'}"
     return f"{probe.id}  {words.target(probe.target)}  {at}"

@@ -164,7 +164,8 @@ class Runtimes:
 
     def note_use(self, runtime_id: str) -> None:
         """Somebody has a runtime, or asked that it be started, for something else than a probe."""
-        self._in_use.add(runtime_id)
+        if runtime_id in self._runtimes:
+            self._in_use.add(runtime_id)
 
     def is_in_use(self, runtime_id: str) -> bool:
         """Whether anything but a probe has had a runtime since this scheduler began."""
@@ -328,6 +329,7 @@ class Runtimes:
         for runtime in self.all():
             if not runtime.occupies_slot and runtime.runs(version.slug, version.model_version):
                 del self._runtimes[runtime.id], self._starts[runtime.id]
+                self._in_use.discard(runtime.id)
 
     def _end(self, runtime: Runtime, *, kindly: bool = True) -> asyncio.Task[None]:
         """Free a runtime's slot; the task is done when its process is gone. Ending twice is the same as once."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests.rpc.inference_worker.asking import SMALL, load, render
 
-SLOW = {**SMALL, "width": 256, "height": 256, "num_frames": 8, "num_inference_steps": 16}
+SLOW = {**SMALL, "width": 192, "height": 192, "num_frames": 8, "num_inference_steps": 16}
 """Takes seconds, in steps that take a fraction of one."""
 ALONE = {"FORGE_WORKER_THREADS": "1"}  # checkpoints are of as many threads as they were made with
 
@@ -66,7 +66,7 @@ async def test_those_who_follow_a_worker_that_is_in_a_hurry_to_end_still_hear_ho
 ):
     process = await start_process("hurried", **ALONE, FORGE_SHUTDOWN_GRACE_SECONDS="2")
     await load(process, load_request())
-    large = {**SMALL, "width": 1024, "height": 576, "num_frames": 25, "num_inference_steps": 100}
+    large = {**SMALL, "width": 768, "height": 448, "num_frames": 25, "num_inference_steps": 100}
     told = []
     async for event in process.stub.Render(render_request("r1", **large)):
         if event.phase == "denoising" and told[-1].phase != "denoising":

@@ -20,7 +20,7 @@ def probed(platform):
     platform.probes = [
         [
             make_probe(QUEUED, QUEUED, status="queued", message="no device is free"),
-            make_probe(FIRST, {"status": "running"}, status="running", message="denoising", yields=2),
+            make_probe(FIRST, {"status": "running"}, status="running", message="run 2 of 2: denoising", yields=2),
             make_probe(FIRST, SECOND),
         ]
     ]
@@ -152,7 +152,7 @@ def test_on_a_terminal_each_probe_has_a_line_that_changes_and_is_gone_at_the_end
     console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     other = make_probe(id="prb_2", status="queued", message="[bold]waits[/]")
     with probes_view(console) as show:
-        show([make_probe(FIRST, QUEUED, status="running", message="denoising"), other])
+        show([make_probe(FIRST, QUEUED, status="running", message="run 2 of 2: denoising"), other])
         console.print("")  # draws what changes once more
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
