@@ -17,18 +17,25 @@ _GAP = 2
 class Column:
     """A column and its cells, one a row; names and cells may have several lines.
 
-    Without `sparable` it always shows. Those with the highest number are the first to be left out.
+    Without `sparable` it always shows. Those with the highest number are the first to be left out. A column of
+    sentences may be folded, to no less than `folds_at` cells.
     """
 
     name: str
     cells: Sequence[str]
     is_number: bool = True
     sparable: int = 0
+    folds_at: int | None = None
 
     @property
     def width(self) -> int:
         """Of its longest line."""
         return max(cell_len(line) for text in (self.name, *self.cells) for line in text.split("\n"))
+
+    @property
+    def least_width(self) -> int:
+        """What it needs."""
+        return self.width if self.folds_at is None else min(self.width, self.folds_at)
 
     @property
     def is_empty(self) -> bool:
@@ -43,7 +50,7 @@ def show_columns(console: Console, columns: Sequence[Column], *, is_wide: bool =
     """
     shown = [column for column in columns if not (column.sparable and column.is_empty)]
     left_out: list[Column] = []
-    while not is_wide and _width(shown) > console.width and any(column.sparable for column in shown):
+    while not is_wide and _least_width(shown) > console.width and any(column.sparable for column in shown):
         left_out.append(max(shown, key=lambda column: column.sparable))
         shown.remove(left_out[-1])
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -63,3 +70,7 @@ def show_columns(console: Console, columns: Sequence[Column], *, is_wide: bool =
 
 def _width(columns: Sequence[Column]) -> int:
     return sum(column.width for column in columns) + _GAP * (len(columns) - 1)
+
+
+def _least_width(columns: Sequence[Column]) -> int:
+    return sum(column.least_width for column in columns) + _GAP * (len(columns) - 1)

@@ -21,11 +21,12 @@ from rich.text import Text
 from forge_cli import words
 from forge_cli.client import Client, run_with
 from forge_cli.failures import CommandFailed
-from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
+from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option, wide_option
 from forge_cli.patience import Patience
 from forge_cli.performance import name_of
 from forge_cli.probing import finished_runs, follow_probes, pause, probes_view
 from forge_cli.settings import Settings
+from forge_cli.tables import Column, show_columns
 
 _INTERRUPTED = 130
 _LOOKS_AT_THE_LEDGER = 5
@@ -99,30 +100,34 @@ def probes() -> None:
 @click.option("--model", default="", help="Keep probes of this model.")
 @click.option("--status", default="", help="Keep probes with this status, for example running.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100), help="How many to list.")
+@wide_option
 @json_option
 @client_options
-def list_probes(settings: Settings, model: str, status: str, limit: int, as_json: bool) -> None:
+def list_probes(settings: Settings, model: str, status: str, limit: int, is_wide: bool, as_json: bool) -> None:
     """List the newest probes. This is what forge probes does."""
     request = ListProbesRequest(slug=model, status=status, page_size=limit)
     found = run_with(settings, lambda client: client.call(client.probes.ListProbes, request))
     if as_json:
         words.show_json(found)
         return
-    rows = [
-        [
-            one.id,
-            f"{one.slug} {one.model_version}",
-            words.target(one.target),
-            one.status,
-            f"{finished_runs(one)} of {len(one.runs)}" if one.runs else "",
-            one.origin,
-            words.moment(one.created_at),
-            _reason(one.message, one.reason),
-        ]
-        for one in found.probes
+    console, listed = words.stdout_console(), found.probes
+    if not listed:
+        console.print(Text("there are no probes"))
+        return
+    runs = [f"{finished_runs(one)} of {len(one.runs)}" if one.runs else "" for one in listed]
+    happens = [_reason(one.message, one.reason) for one in listed]
+    columns = [
+        Column("ID", [one.id for one in listed], is_number=False),
+        Column("MODEL", [one.slug for one in listed], is_number=False),
+        Column("VERSION", [one.model_version for one in listed], is_number=False, sparable=3),
+        Column("TARGET", [words.target(one.target) for one in listed], is_number=False),
+        Column("STATUS", [one.status for one in listed], is_number=False),
+        Column("RUNS", runs),
+        Column("ORIGIN", [one.origin for one in listed], is_number=False, sparable=2),
+        Column("MADE", [words.moment(one.created_at) for one in listed], is_number=False, sparable=1),
+        Column("WHAT HAPPENS", happens, is_number=False, folds_at=20),
     ]
-    columns = ["ID", "MODEL", "TARGET", "STATUS", ">RUNS", "ORIGIN", "MADE", "WHAT HAPPENS"]
-    words.show_table(words.stdout_console(), columns, rows, empty="there are no probes")
+    show_columns(console, columns, is_wide=is_wide)
 
 
 @probes.command()

@@ -57,7 +57,7 @@ async def test_a_worker_that_lost_its_scheduler_leaves_a_checkpoint_and_ends(
             break
     call.cancel()
     assert await orphan.ended() == 0
-    assert (tmp_path / "objects" / "renders" / "r1" / "1" / "checkpoint.safetensors").stat().st_size > 10_000
+    assert (tmp_path / "objects" / "renders" / "r1" / "1" / "checkpoint.safetensors").stat().st_size > 5_000
 
 
 @pytest.mark.slow

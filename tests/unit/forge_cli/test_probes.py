@@ -125,12 +125,21 @@ def test_a_probe_is_told_also_when_the_ledger_does_not_answer(run, probed, packe
 def test_probes_are_listed_by_their_plain_name(run, probed):
     listed = run("probes", "--model", "toy", "--status", "running", "--limit", "5")
     (line,) = [line for line in listed.stdout.splitlines() if line.startswith("prb_1")]
-    assert " ".join(line.split()) == "prb_1 toy v1 L40S eu-north1 succeeded 2 of 2 asked –"
+    assert " ".join(line.split()) == "prb_1 toy v1 L40S eu-north1 succeeded 2 of 2 asked"
     asked = probed.asked[0]
     assert (asked.slug, asked.status, asked.page_size) == ("toy", "running", 5)
     assert run("probes", "list").stdout == run("probes").stdout
     assert json.loads(run("probes", "--json").stdout)["probes"][0]["id"] == "prb_1"
     assert "cancel" in run("probes", "--help").stdout
+
+
+def test_in_a_narrow_terminal_what_happens_is_folded_and_what_may_be_spared_is_left_out(run, platform, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    why = "waits: the slot of L40S@eu-north1 is held by an idle runtime of another model"
+    platform.probes = [[make_probe(QUEUED, status="queued", message=why)]]
+    shown = run("probes").stdout
+    assert "no room for VERSION" in shown
+    assert why in " ".join(shown.partition("\n")[2].replace("prb_1  toy    L40S eu-north1  queued  0 of 1", "").split())
 
 
 def test_a_probe_is_watched_by_its_id_and_one_that_is_none_is_named(run, probed):
