@@ -54,27 +54,3 @@ def test_a_killed_idle_worker_costs_a_cold_start_and_nothing_else(platform, rest
         process.kill()
     render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
     assert render["status"] == "succeeded"
-
-
-def test_a_worker_killed_in_the_middle_does_not_cost_the_render(platform, render_under_way, followed):
-    for process in platform.processes("services.inference_worker"):
-        process.kill()
-    events = followed(render_under_way)
-    assert events[-1]["status"] == "succeeded", events[-1]
-    assert events[-1]["attempt"] == 2
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-
-
-def test_a_scheduler_killed_in_the_middle_goes_on_with_its_running_render(
-    platform, render_under_way, eventually, followed
-):
-    for process in platform.processes("services.scheduler"):
-        process.kill()
-    eventually(lambda: not platform.is_healthy(), seconds=20, what="the loss")
-    eventually(platform.is_healthy, seconds=20, what="health")
-    events = followed(render_under_way)
-    assert (events[-1]["status"], events[-1]["attempt"]) == ("succeeded", 1), events[-1]
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    steps = [event["progress"]["done_steps"] for event in events if event["phase"] == "denoising"]
-    assert steps == sorted(steps)
-    assert set(range(1, 101)) <= set(steps), "no step is missing from the log"
