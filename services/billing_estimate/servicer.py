@@ -5,11 +5,11 @@ from forge.billing.v1 import billing_estimate_service_pb2_grpc as rpc
 
 from services.billing_estimate.convert import estimates as convert
 from services.billing_estimate.convert import receipts as convert_receipts
-from services.billing_estimate.convert.values import body
 from services.billing_estimate.usecases.estimator import Estimator
 from services.billing_estimate.usecases.receipts import Receipts
 from services.chassis.identity import caller
 from services.chassis.server import Mount
+from services.chassis.wire import body
 
 
 class BillingEstimateServicer(rpc.BillingEstimateServiceServicer):

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from forge.scheduler.v1 import intake_service_pb2_grpc, render_service_pb2_grpc, runtime_service_pb2_grpc
 
 from services.chassis.identity import caller
+from services.chassis.wire import body
 from services.scheduler.convert import intake, renders, runtimes
 from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.intake import Intake
@@ -20,7 +21,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
     async def Infer(self, request, context):
         render = await self._scheduler.infer(
             caller().account,
-            renders.body(request.input),
+            body(request.input),
             path_slug=request.slug,
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
             wait_seconds=request.wait_seconds if request.HasField("wait_seconds") else None,
@@ -32,7 +33,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
     async def CreateRender(self, request, context):
         render = await self._scheduler.create(
             caller().account,
-            renders.body(request.input),
+            body(request.input),
             path_slug=None,
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
             api_key_id=caller().key_id,
@@ -69,7 +70,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
         render = await self._scheduler.branch(
             caller().account,
             request.render_id,
-            renders.body(request.input),
+            body(request.input),
             idempotency_key=renders.idempotency_key(context.invocation_metadata()),
             api_key_id=caller().key_id,
         )
@@ -134,4 +135,4 @@ class IntakeServicer(intake_service_pb2_grpc.IntakeServiceServicer):
         self._intake = intake
 
     async def CheckInput(self, request, context):
-        return intake.checked_to_proto(await self._intake.order(renders.body(request.input), request.slug))
+        return intake.checked_to_proto(await self._intake.order(body(request.input), request.slug))

@@ -6,10 +6,10 @@ from forge.catalog.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 from grpc import aio
 
 from services.billing_estimate.convert.basis import basis_from_proto
-from services.billing_estimate.convert.values import struct
 from services.billing_estimate.domain.basis import CostBasis
 from services.billing_estimate.ports import Inputs
 from services.chassis.status import errors_of
+from services.chassis.wire import struct
 
 
 class GrpcCostBases:

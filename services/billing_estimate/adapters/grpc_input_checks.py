@@ -6,9 +6,9 @@ from forge.scheduler.v1 import intake_service_pb2, intake_service_pb2_grpc
 from grpc import aio
 
 from services.billing_estimate.convert.basis import checked_from_proto
-from services.billing_estimate.convert.values import struct
 from services.billing_estimate.ports import CheckedInput, Inputs
 from services.chassis.status import errors_of
+from services.chassis.wire import struct
 
 
 class GrpcInputChecks:

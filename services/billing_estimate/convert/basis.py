@@ -3,11 +3,11 @@
 from forge.catalog.v1 import ledger_service_pb2, model_pb2
 from forge.scheduler.v1 import intake_service_pb2
 
-from services.billing_estimate.convert.values import body, moment, present
 from services.billing_estimate.domain.basis import CostBasis, Figure, History, Sample, WorkPart
 from services.billing_estimate.domain.estimates import Prefer, Wishes
 from services.billing_estimate.domain.targets import Pin, Target
 from services.billing_estimate.ports import CheckedInput
+from services.chassis.wire import body, moment, present
 
 
 def basis_from_proto(message: ledger_service_pb2.CostBasis) -> CostBasis:

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 from forge.billing.v1 import billing_estimate_service_pb2, estimate_pb2, metering_service_pb2
 
-from services.billing_estimate.convert.values import body, microdollars, timestamp
+from services.billing_estimate.convert.values import microdollars
 from services.billing_estimate.domain.calibration import Calibration
 from services.billing_estimate.domain.estimates import RunEstimate, TargetEstimate, TargetTimes
 from services.billing_estimate.domain.prices import Price
 from services.billing_estimate.domain.targets import Pin
 from services.billing_estimate.ports import Inputs
 from services.billing_estimate.usecases.estimator import PricedTargets
+from services.chassis.wire import body, timestamp
 
 _GIB = 1024**3
 _LARGEST_INT32 = 2**31 - 1

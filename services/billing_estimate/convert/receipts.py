@@ -4,10 +4,11 @@ import math
 
 from forge.billing.v1 import billing_estimate_service_pb2, metering_service_pb2, receipt_pb2
 
-from services.billing_estimate.convert.values import from_micro, microdollars, moment, present, timestamp
+from services.billing_estimate.convert.values import from_micro, microdollars
 from services.billing_estimate.domain.receipts import MICRO, AttemptUse, Charge, PhaseCharge, Receipt, RenderUse
 from services.billing_estimate.domain.targets import Target
 from services.billing_estimate.domain.usage import Usage, UsageRow
+from services.chassis.wire import moment, present, timestamp
 
 
 def render_from_proto(request: metering_service_pb2.RecordUseRequest) -> RenderUse:

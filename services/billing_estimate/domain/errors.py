@@ -1,19 +1,6 @@
 """What can be wrong with a question about money."""
 
-from collections.abc import Collection, Iterable
-
-from services.chassis.errors import ForgeError, Kind, Violation
-
-
-class UnknownTarget(ForgeError):
-    """Neither prices nor history know the device or the region of a pin. `metadata["known"]` lists what is known."""
-
-    kind = Kind.INVALID
-    reason = "UNKNOWN_TARGET"
-
-    def __init__(self, violations: Collection[Violation], known: Iterable[str]) -> None:
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(f"unknown target: {listed}", violations=tuple(violations), metadata={"known": ",".join(known)})
+from services.chassis.errors import ForgeError, Kind
 
 
 class NoEstimate(ForgeError):

@@ -10,7 +10,8 @@ from services.billing_estimate.domain.calibration import Calibration
 from services.billing_estimate.domain.errors import NoEstimate
 from services.billing_estimate.domain.forecast import Forecast, forecast
 from services.billing_estimate.domain.prices import Price
-from services.billing_estimate.domain.targets import Pin, Target, check_pin
+from services.billing_estimate.domain.targets import Pin, Target
+from services.chassis.known import refuse_unknown_target
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -172,7 +173,8 @@ def select(
     Without wishes that is the cheapest per request. With them it is the one the scheduler would look for: one that this
     fleet offers, if there is any, within the cost and the time that the request says.
     """
-    check_pin(pin, [*(history.target for history in basis.histories), *(price.target for price in prices)])
+    known = {(each.target.gpu_type, each.target.region) for each in (*basis.histories, *prices)}
+    refuse_unknown_target(pin.gpu_type, pin.region, known)
     admitted = [each for each in estimates.priced if pin.admits(each.target)]
     if not admitted:
         raise NoEstimate(f"{pin} has no time of '{basis.slug}' {basis.version} that comes with a price")

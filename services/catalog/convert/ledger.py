@@ -5,9 +5,10 @@ from typing import Any
 
 from forge.catalog.v1 import ledger_service_pb2
 
-from services.catalog.convert.measurements import inputs_from_proto, timestamp_of
+from services.catalog.convert.measurements import inputs_from_proto
 from services.catalog.convert.models import figure_to_proto
 from services.catalog.usecases.ledger import CostBasis, CostSample, TargetHistory
+from services.chassis.wire import timestamp
 
 
 def input_from_proto(request: ledger_service_pb2.GetCostBasisRequest) -> Mapping[str, Any] | None:
@@ -46,7 +47,7 @@ def _history_to_proto(history: TargetHistory) -> ledger_service_pb2.TargetHistor
 
 def _sample_to_proto(sample: CostSample) -> ledger_service_pb2.CostSample:
     return ledger_service_pb2.CostSample(
-        measured_at=timestamp_of(sample.run.measured_at),
+        measured_at=timestamp(sample.run.measured_at),
         amounts=sample.amounts.parts,
         memory=sample.amounts.memory,
         phase_ms=sample.run.phase_ms,

@@ -1,17 +1,16 @@
 """Measurements, between messages and nouns."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from forge.catalog.v1 import catalog_service_pb2, ledger_service_pb2, measurement_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.catalog.convert.models import struct_of
 from services.catalog.domain.measurements import Measurement
 from services.catalog.usecases.performance import MeasurementPage
+from services.chassis.wire import moment, present, timestamp
 
 
 def measurements_from_proto(request: ledger_service_pb2.RecordMeasurementsRequest) -> list[Measurement]:
@@ -25,13 +24,6 @@ def page_to_proto(page: MeasurementPage) -> catalog_service_pb2.ListMeasurements
         measurements=[_measurement_to_proto(measurement) for measurement in page.measurements],
         next_page_token=page.next_page_token,
     )
-
-
-def timestamp_of(at: datetime) -> Timestamp:
-    """A time as a message."""
-    timestamp = Timestamp()
-    timestamp.FromDatetime(at)
-    return timestamp
 
 
 def inputs_from_proto(inputs: Struct) -> Mapping[str, Any]:
@@ -49,18 +41,18 @@ def _measurement_from_proto(message: measurement_pb2.Measurement) -> Measurement
         simulated=message.simulated,
         source=message.source,
         probe_id=message.probe_id,
-        measured_at=message.measured_at.ToDatetime(UTC),
+        measured_at=moment(message.measured_at),
         outcome=message.outcome,
         reason=message.reason,
         failed_phase=message.failed_phase,
         is_first_run=message.is_first_run,
         is_resumed=message.is_resumed,
-        cold_start_ms=_present(message, "cold_start_ms"),
-        model_ms=_present(message, "model_ms"),
-        run_ms=_present(message, "run_ms"),
+        cold_start_ms=present(message, "cold_start_ms"),
+        model_ms=present(message, "model_ms"),
+        run_ms=present(message, "run_ms"),
         phase_ms=dict(message.phase_ms),
-        peak_allocated_bytes=_present(message, "peak_allocated_bytes"),
-        peak_reserved_bytes=_present(message, "peak_reserved_bytes"),
+        peak_allocated_bytes=present(message, "peak_allocated_bytes"),
+        peak_reserved_bytes=present(message, "peak_reserved_bytes"),
         shape=inputs_from_proto(message.shape),
         mode=message.mode,
         software=dict(message.software),
@@ -77,7 +69,7 @@ def _measurement_to_proto(measurement: Measurement) -> measurement_pb2.Measureme
         simulated=measurement.simulated,
         source=measurement.source,
         probe_id=measurement.probe_id,
-        measured_at=timestamp_of(measurement.measured_at),
+        measured_at=timestamp(measurement.measured_at),
         outcome=measurement.outcome,
         reason=measurement.reason,
         failed_phase=measurement.failed_phase,
@@ -93,8 +85,3 @@ def _measurement_to_proto(measurement: Measurement) -> measurement_pb2.Measureme
         mode=measurement.mode,
         software=measurement.software,
     )
-
-
-def _present(message: Any, field: str) -> Any:
-    """A field that may be absent."""
-    return getattr(message, field) if message.HasField(field) else None

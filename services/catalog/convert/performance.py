@@ -3,11 +3,11 @@
 from forge.billing.v1 import billing_estimate_service_pb2
 from forge.catalog.v1 import catalog_service_pb2, measurement_pb2
 
-from services.catalog.convert.measurements import timestamp_of
 from services.catalog.convert.models import figure_to_proto
 from services.catalog.domain.rows import PricePerHour, TargetRow
 from services.catalog.domain.table import relative_speed
 from services.catalog.usecases.performance import Comparison, Reliability
+from services.chassis.wire import timestamp
 
 BYTES_PER_GIB = 2**30
 
@@ -88,7 +88,7 @@ def _row_to_proto(row: TargetRow, baseline: TargetRow | None) -> measurement_pb2
         success_rate_low=rate_low,
         success_rate_high=rate_high,
         failure_reason_counts=row.failure_reasons,
-        last_measured_at=None if row.last_measured_at is None else timestamp_of(row.last_measured_at),
+        last_measured_at=timestamp(row.last_measured_at),
         age_seconds=row.age_seconds,
         software=row.software,
         cost_per_gpu_hour_usd=row.cost_per_gpu_hour_usd,

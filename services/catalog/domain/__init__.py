@@ -20,7 +20,6 @@ from services.catalog.domain.routes import (
     Pin,
     RouteTarget,
     TargetNotOffered,
-    UnknownTarget,
     route_of,
     select_targets,
 )
@@ -42,7 +41,6 @@ __all__ = [
     "RouteTarget",
     "Search",
     "TargetNotOffered",
-    "UnknownTarget",
     "VersionNotFound",
     "route_of",
     "select_targets",

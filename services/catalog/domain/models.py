@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 from services.catalog.domain.work import Work
 from services.chassis.errors import ForgeError, Kind
+from services.chassis.known import did_you_mean
 
 ROUTING_FIELDS = frozenset(
     {
@@ -169,10 +169,3 @@ class Search:
     query: str = ""
     modality: str = ""
     tag: str = ""
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A close name that is known, as the end of a sentence; "" when none is close."""
-    by_fold = {name.casefold(): name for name in known}
-    close = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
-    return f" (did you mean '{by_fold[close[0]]}'?)" if close else ""

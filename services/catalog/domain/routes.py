@@ -3,19 +3,9 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from services.catalog.domain.models import PublishedFigure, did_you_mean
-from services.chassis.errors import ForgeError, Kind, Violation
-
-
-class UnknownTarget(ForgeError):
-    """The device or the region of a pin is in no figure and not in the fleet. `metadata["known"]` lists what is."""
-
-    kind = Kind.INVALID
-    reason = "UNKNOWN_TARGET"
-
-    def __init__(self, violations: Collection[Violation], known: Iterable[str]) -> None:
-        listed = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(f"unknown target: {listed}", violations=tuple(violations), metadata={"known": ",".join(known)})
+from services.catalog.domain.models import PublishedFigure
+from services.chassis.errors import ForgeError, Kind
+from services.chassis.known import refuse_unknown_target
 
 
 class TargetNotOffered(ForgeError):
@@ -107,21 +97,9 @@ def select_targets(
 ) -> tuple[RouteTarget, ...]:
     """The offered targets a pin admits. UnknownTarget, TargetNotOffered."""
     published = {(figure.gpu_type, figure.region) for figure in figures}
-    refuse_unknown(pin, published | {(target.gpu_type, target.region) for target in offered})
+    known = published | {(target.gpu_type, target.region) for target in offered}
+    refuse_unknown_target(pin.gpu_type, pin.region, known)
     targets = tuple(target for target in offered if pin.admits(target))
     if not targets and pin != Pin(None, None):
         raise TargetNotOffered(pin, sorted(target.name for target in offered))
     return targets
-
-
-def refuse_unknown(pin: Pin, known_places: Collection[tuple[str, str | None]]) -> None:
-    """Raise UnknownTarget when a pin names a device or a region that none of the known targets has."""
-    gpu_types = {gpu_type for gpu_type, _ in known_places}
-    regions = {region for _, region in known_places if region}
-    violations = [
-        Violation(field, f"'{value}' is not known here{did_you_mean(value, known)}; known: {', '.join(sorted(known))}")
-        for field, value, known in (("gpu_type", pin.gpu_type, gpu_types), ("region", pin.region, regions))
-        if value is not None and value not in known
-    ]
-    if violations:
-        raise UnknownTarget(violations, sorted(f"{gpu_type}@{region}" for gpu_type, region in known_places if region))

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.catalog.domain.models import did_you_mean
 from services.catalog.domain.routes import Pin
 from services.chassis.errors import Violation
+from services.chassis.known import did_you_mean
 
 BASE_URL_PLACEHOLDER = "https://YOUR_FORGE_HOST"
 KEY_PLACEHOLDER = "replace-with-your-forge-api-key"

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from services.catalog.domain.models import did_you_mean
 from services.catalog.domain.reliability import Status
-from services.catalog.domain.routes import Pin, UnknownTarget
+from services.catalog.domain.routes import Pin
 from services.catalog.domain.rows import TargetRow
 from services.chassis.errors import Violation
+from services.chassis.known import UnknownTarget, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from services.catalog.domain import ModelVersion, Pin, RouteTarget
 from services.catalog.domain.measurements import Measurement, Place
 from services.catalog.domain.reliability import Demands
-from services.catalog.domain.routes import refuse_unknown
 from services.catalog.domain.rows import TargetRow, row_of
 from services.catalog.domain.table import Table
 from services.catalog.domain.targets import known_targets
@@ -17,6 +16,7 @@ from services.catalog.usecases import pages
 from services.catalog.usecases.catalog import Catalog
 from services.chassis.clock import Clock
 from services.chassis.errors import InvalidInput, ServiceUnavailable
+from services.chassis.known import refuse_unknown_target
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Performance:
         if offers is not None:
             known = {(figure.gpu_type, figure.region) for figure in self._catalog.published_figures}
             known |= {(row.target.spot.gpu_type, row.target.spot.region) for row in table.rows}
-            refuse_unknown(pin, known)
+            refuse_unknown_target(pin.gpu_type, pin.region, known)
         given = {"model_version": version, "gpu_type": pin.gpu_type, "region": pin.region}
         filters = {name: value for name, value in given.items() if value}
         return Reliability(table.narrowed_to(pin), table.baseline(""), filters)

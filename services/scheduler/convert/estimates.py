@@ -5,7 +5,7 @@ from typing import Any
 
 from forge.billing.v1 import estimate_pb2, metering_service_pb2
 
-from services.scheduler.convert.values import present
+from services.chassis.wire import present
 from services.scheduler.ports import Estimate, EstimatesByTarget
 
 _PUBLISHED = "published"

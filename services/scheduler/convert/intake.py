@@ -2,7 +2,7 @@
 
 from forge.scheduler.v1 import intake_service_pb2
 
-from services.scheduler.convert.values import timestamp
+from services.chassis.wire import timestamp
 from services.scheduler.usecases.intake import Order
 
 

@@ -3,7 +3,8 @@
 from forge.catalog.v1 import catalog_service_pb2, measurement_pb2
 from forge.scheduler.v1 import probe_pb2, probe_service_pb2
 
-from services.scheduler.convert.values import target_to_proto, timestamp
+from services.chassis.wire import timestamp
+from services.scheduler.convert.values import target_to_proto
 from services.scheduler.domain.probe import Probe, ProbeRun
 from services.scheduler.probe_ports import ProbePage, TargetRow
 

@@ -5,20 +5,15 @@ from typing import Any
 
 from forge.scheduler.v1 import render_pb2, render_service_pb2
 from google.api import httpbody_pb2
-from google.protobuf import struct_pb2
 
-from services.scheduler.convert.values import target_to_proto, timestamp, usd
+from services.chassis.wire import timestamp
+from services.scheduler.convert.values import target_to_proto, usd
 from services.scheduler.domain.facts import AttemptRecord, Failure, Output, Progress, Timing
 from services.scheduler.domain.render import Render, RenderEvent
 from services.scheduler.ports import Page
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 PREVIEW_MEDIA_TYPE = "image/webp"
-
-
-def body(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """An inference body as plain data. Every number is a float, as on the wire."""
-    return {name: _plain(value) for name, value in struct.fields.items()}
 
 
 def idempotency_key(metadata: Any) -> str | None:
@@ -121,23 +116,6 @@ def video_headers(sha256: str | None) -> tuple[tuple[str, str], ...]:
 def body_to_proto(media_type: str, part: bytes) -> httpbody_pb2.HttpBody:
     """A picture, or a part of a video."""
     return httpbody_pb2.HttpBody(content_type=media_type, data=part)
-
-
-def _plain(value: struct_pb2.Value) -> Any:
-    """Like json_format, but it keeps NaN and infinities, so that they can be refused by name."""
-    match value.WhichOneof("kind"):
-        case "number_value":
-            return value.number_value
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return body(value.struct_value)
-        case "list_value":
-            return [_plain(inner) for inner in value.list_value.values]
-        case _:
-            return None
 
 
 def _attempt_to_proto(record: AttemptRecord) -> render_pb2.RenderAttempt:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from forge.billing.v1 import metering_service_pb2
 from forge.catalog.v1 import ledger_service_pb2, measurement_pb2
 
-from services.scheduler.convert.values import target_to_proto, timestamp
+from services.chassis.wire import timestamp
+from services.scheduler.convert.values import target_to_proto
 from services.scheduler.domain.facts import AttemptRecord, Outcome, Phase
 from services.scheduler.domain.render import Render
 

@@ -2,7 +2,7 @@
 
 from forge.scheduler.v1 import runtime_pb2, runtime_service_pb2
 
-from services.scheduler.convert.values import timestamp
+from services.chassis.wire import timestamp
 from services.scheduler.domain.fleet import Pin
 from services.scheduler.domain.runtime import Runtime, family_status
 from services.scheduler.ports import Version

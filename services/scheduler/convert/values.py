@@ -1,26 +1,8 @@
 """What more than one message holds."""
 
-from datetime import datetime
-from typing import Any
-
 from forge.common.v1 import target_pb2
-from google.protobuf import timestamp_pb2
 
 from services.scheduler.domain.fleet import Target
-
-
-def present(message: Any, field: str) -> Any:
-    """The value of a field, None where it was left out."""
-    return getattr(message, field) if message.HasField(field) else None
-
-
-def timestamp(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
-    """A moment; None for none."""
-    if moment is None:
-        return None
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(moment)
-    return message
 
 
 def usd(microdollars: int | None) -> float | None:

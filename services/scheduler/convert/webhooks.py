@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from forge.scheduler.v1 import webhook_pb2, webhook_service_pb2
 from google.protobuf import json_format
 
+from services.chassis.wire import timestamp
 from services.scheduler.convert.renders import event_to_proto
-from services.scheduler.convert.values import timestamp
 from services.scheduler.domain.render import RenderEvent
 from services.scheduler.domain.webhook import Delivery, Webhook
 from services.scheduler.usecases.webhooks import CreatedWebhook

@@ -2,7 +2,7 @@
 
 from forge.worker.v1 import worker_service_pb2
 
-from services.scheduler.convert.values import present
+from services.chassis.wire import present
 from services.scheduler.domain.facts import Failure, Output, PeakMemory, Phase
 from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Made, Version, WorkerState
 

@@ -10,11 +10,12 @@ import pytest
 from services.billing_estimate.adapters.yaml_price_book import YamlPriceBook
 from services.billing_estimate.domain.basis import CostBasis, Figure, History
 from services.billing_estimate.domain.calibration import Calibration
-from services.billing_estimate.domain.errors import NoEstimate, UnknownTarget
+from services.billing_estimate.domain.errors import NoEstimate
 from services.billing_estimate.domain.estimates import Prefer, RunEstimate, Wishes, estimate_targets, select
 from services.billing_estimate.domain.prices import Price
 from services.billing_estimate.domain.targets import Pin, Target
 from services.chassis.config import REPOSITORY
+from services.chassis.known import UnknownTarget
 
 ANY = Pin(None, None)
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

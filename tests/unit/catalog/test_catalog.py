@@ -2,9 +2,10 @@
 
 import pytest
 
-from services.catalog.domain import Model, ModelNotFound, Pin, Search, TargetNotOffered, UnknownTarget, VersionNotFound
+from services.catalog.domain import Model, ModelNotFound, Pin, Search, TargetNotOffered, VersionNotFound
 from services.catalog.usecases import Catalog
 from services.chassis.errors import InvalidInput, ServiceUnavailable
+from services.chassis.known import UnknownTarget
 
 SVD = "stabilityai-stable-video-diffusion"
 SKYREELS = "skywork-skyreels-v2"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.catalog.adapters.sql_ledger import SqlLedger
-from services.catalog.domain import Model, ModelNotFound, Pin, RouteTarget, UnknownTarget, VersionNotFound
+from services.catalog.domain import Model, ModelNotFound, Pin, RouteTarget, VersionNotFound
 from services.catalog.domain.measurements import Measurement
 from services.catalog.domain.reliability import Demands
 from services.catalog.domain.rows import PricePerHour
@@ -15,6 +15,7 @@ from services.catalog.usecases import Catalog
 from services.catalog.usecases.ledger import LedgerBook
 from services.catalog.usecases.performance import Performance
 from services.chassis.errors import InvalidInput, ServiceUnavailable
+from services.chassis.known import UnknownTarget
 from tests.unit.catalog.measuring_bench import (
     NOON,
     WAN,
