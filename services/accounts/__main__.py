@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
 from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
-from forge.accounts.v1 import account_service_pb2
+from forge.accounts.v1 import account_service_pb2, session_service_pb2, session_service_pb2_grpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
 
 from services.accounts.adapters.hmac_hasher import HmacHasher
@@ -15,8 +15,8 @@ from services.accounts.adapters.remembering_key_store import RememberingKeyStore
 from services.accounts.adapters.secret_files import SecretFile
 from services.accounts.adapters.sql_key_store import SqlKeyStore
 from services.accounts.config import Settings
-from services.accounts.servicer import AccountServicer, AuthorizationServicer
-from services.accounts.usecases import Guard, Keys, UseLog
+from services.accounts.servicer import AccountServicer, AuthorizationServicer, SessionServicer
+from services.accounts.usecases import Guard, Keys, Sessions, UseLog
 from services.chassis.clock import SystemClock
 from services.chassis.process import run
 from services.chassis.server import Mount, serving
@@ -26,13 +26,18 @@ MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 USAGE = "usage: python -m services.accounts [first-key]"
 
 
-def mounts(keys: Keys, guard: Guard) -> list[Mount]:
+def mounts(keys: Keys, sessions: Sessions, guard: Guard) -> list[Mount]:
     """The servicers of this service."""
     return [
         Mount(
             account_service_pb2.DESCRIPTOR.services_by_name["AccountService"],
             rpc.add_AccountServiceServicer_to_server,
             AccountServicer(keys),
+        ),
+        Mount(
+            session_service_pb2.DESCRIPTOR.services_by_name["SessionService"],
+            session_service_pb2_grpc.add_SessionServiceServicer_to_server,
+            SessionServicer(sessions),
         ),
         Mount(
             envoy_pb2.DESCRIPTOR.services_by_name["Authorization"],
@@ -51,9 +56,11 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
         keys = Keys(store, hasher, clock, environment=settings.environment)
-        guard = Guard(store, hasher, uses, clock)
+        guard = Guard(store, store, hasher, uses, clock)
+        sessions = Sessions(store, guard, hasher, clock)
+        served = mounts(keys, sessions, guard)
         await stack.enter_async_context(
-            serving(settings.accounts_address, mounts(keys, guard), grace_seconds=settings.shutdown_grace_seconds)
+            serving(settings.accounts_address, served, grace_seconds=settings.shutdown_grace_seconds)
         )
         await told_to_stop.wait()
 

@@ -2,19 +2,19 @@
 
 import base64
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
-from forge.accounts.v1 import account_service_pb2, api_key_pb2
+from forge.accounts.v1 import account_service_pb2, api_key_pb2, session_service_pb2
 from google.protobuf.json_format import MessageToJson
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, status_pb2
 
-from services.accounts.domain import MAX_TTL, ApiKey
-from services.accounts.usecases import CreatedKey
-from services.chassis.errors import Unauthenticated
-from services.chassis.identity import Caller
+from services.accounts.domain import MAX_TTL, ApiKey, Knock
+from services.accounts.usecases import BegunSession, CreatedKey, Pass
+from services.chassis.errors import ForgeError
+from services.chassis.identity import SESSION_COOKIE, SESSION_HEADER, Caller
 from services.chassis.status import to_status
+from services.chassis.wire import timestamp
 
 
 def ttl_from_proto(request: account_service_pb2.CreateApiKeyRequest) -> timedelta | None:
@@ -33,10 +33,10 @@ def key_to_proto(key: ApiKey) -> api_key_pb2.ApiKey:
         name=key.name,
         prefix=key.prefix,
         scopes=sorted(key.scopes),
-        created_at=_timestamp(key.created_at),
-        expires_at=_timestamp(key.expires_at),
-        revoked_at=_timestamp(key.revoked_at),
-        last_used_at=_timestamp(key.last_used_at),
+        created_at=timestamp(key.created_at),
+        expires_at=timestamp(key.expires_at),
+        revoked_at=timestamp(key.revoked_at),
+        last_used_at=timestamp(key.last_used_at),
     )
 
 
@@ -55,40 +55,75 @@ def account_to_proto(caller: Caller) -> api_key_pb2.Account:
     return api_key_pb2.Account(account=caller.account, api_key_id=caller.key_id, scopes=sorted(caller.scopes))
 
 
-def authorization_of(request: envoy_pb2.CheckRequest) -> str:
-    """The `authorization` header of a request at the edge; empty when there is none."""
-    return request.attributes.request.http.headers.get("authorization", "")
+def begun_to_proto(begun: BegunSession) -> session_service_pb2.CreateSessionResponse:
+    """A new session with its token."""
+    return session_service_pb2.CreateSessionResponse(token=begun.token, expires_at=timestamp(begun.session.expires_at))
 
 
-def verdict_to_proto(key: ApiKey | None, request: envoy_pb2.CheckRequest) -> envoy_pb2.CheckResponse:
-    """What Envoy shall do: let the request pass in the name of `key`, or refuse it when there is none."""
-    if key is None:
-        content_type = request.attributes.request.http.headers.get("content-type", "")
-        return _refused(grpc=content_type == "application/grpc" or content_type.startswith("application/grpc+"))
-    caller = Caller(account=key.account, key_id=key.id, scopes=key.scopes)
+def ended_to_proto() -> session_service_pb2.EndSessionResponse:
+    """A session has ended."""
+    return session_service_pb2.EndSessionResponse()
+
+
+def knock_of(request: envoy_pb2.CheckRequest) -> Knock:
+    """What the edge says of a request."""
+    http = request.attributes.request.http
+    return Knock(
+        method=http.method,
+        host=http.host,
+        authorization=http.headers.get("authorization", ""),
+        session_token=_cookie(http.headers.get("cookie", ""), SESSION_COOKIE),
+        origin=http.headers.get("origin", ""),
+        fetch_site=http.headers.get("sec-fetch-site", ""),
+        is_public=request.attributes.context_extensions.get("access") == "public",
+    )
+
+
+def verdict_to_proto(verdict: Pass | ForgeError, request: envoy_pb2.CheckRequest) -> envoy_pb2.CheckResponse:
+    """What Envoy shall do with a request."""
+    return _passed(verdict) if isinstance(verdict, Pass) else _refused(verdict, request)
+
+
+def _passed(found: Pass) -> envoy_pb2.CheckResponse:
+    """Let it pass, in the name of the key where there is one."""
+    headers: list[tuple[str, str]] = []
+    if found.key is not None:
+        headers += Caller(account=found.key.account, key_id=found.key.id, scopes=found.key.scopes).to_metadata()
+    if found.session_id:
+        headers.append((SESSION_HEADER, found.session_id))
     return envoy_pb2.CheckResponse(
         status=status_pb2.Status(code=code_pb2.OK),
         ok_response=envoy_pb2.OkHttpResponse(
-            headers=[_header(name, value) for name, value in caller.to_metadata()],
-            headers_to_remove=["authorization"],  # no service needs the secret, so none can leak it
+            headers=[_header(name, value) for name, value in headers],
+            headers_to_remove=["authorization", "cookie"],  # no service needs the secrets, so none can leak them
         ),
     )
 
 
-def _refused(*, grpc: bool) -> envoy_pb2.CheckResponse:
-    """A refusal: JSON for REST; for gRPC the text that Envoy makes the status message, its details beside it."""
-    status = to_status(Unauthenticated())
-    headers = [_header("www-authenticate", "Bearer")]
-    if grpc:
+def _refused(refusal: ForgeError, request: envoy_pb2.CheckRequest) -> envoy_pb2.CheckResponse:
+    """Refuse: JSON for REST; for gRPC the text that Envoy makes the status message, its details beside it."""
+    status = to_status(refusal)
+    content_type = request.attributes.request.http.headers.get("content-type", "")
+    headers = [_header("www-authenticate", "Bearer")] if status.code == code_pb2.UNAUTHENTICATED else []
+    if content_type == "application/grpc" or content_type.startswith("application/grpc+"):
         headers.append(_header("grpc-status-details-bin", base64.b64encode(status.SerializeToString()).decode()))
         body = status.message
     else:
         headers.append(_header("content-type", "application/json"))
         body = MessageToJson(status, preserving_proto_field_name=True, indent=None)
+    http_code = 401 if status.code == code_pb2.UNAUTHENTICATED else 403
     return envoy_pb2.CheckResponse(
-        status=status_pb2.Status(code=code_pb2.UNAUTHENTICATED),
-        denied_response=envoy_pb2.DeniedHttpResponse(status=envoy_pb2.HttpStatus(code=401), headers=headers, body=body),
+        status=status_pb2.Status(code=status.code),
+        denied_response=envoy_pb2.DeniedHttpResponse(
+            status=envoy_pb2.HttpStatus(code=http_code), headers=headers, body=body
+        ),
     )
+
+
+def _cookie(header: str, name: str) -> str:
+    """The value of a cookie; empty when the header has none or more than one of the name."""
+    values = [value for key, _, value in (pair.strip().partition("=") for pair in header.split(";")) if key == name]
+    return values[0] if len(values) == 1 else ""
 
 
 def _header(name: str, value: str) -> envoy_pb2.HeaderValueOption:
@@ -97,11 +132,3 @@ def _header(name: str, value: str) -> envoy_pb2.HeaderValueOption:
         header=envoy_pb2.HeaderValue(key=name, value=value),
         append_action=envoy_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
     )
-
-
-def _timestamp(at: datetime | None) -> Timestamp | None:
-    if at is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(at.astimezone(UTC))
-    return timestamp

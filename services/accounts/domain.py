@@ -15,6 +15,7 @@ DEFAULT_SCOPES = frozenset({"read", "inference"})
 MAX_NAME_LENGTH = 100
 MIN_TTL = timedelta(seconds=60)
 MAX_TTL = timedelta(days=36_500)
+SESSION_TTL = timedelta(days=7)
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 32  # 190 bits
@@ -50,6 +51,59 @@ class ApiKey:
     def works_at(self, now: datetime) -> bool:
         """Whether the key opens anything at `now`."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A browser that was let in with a key. It can do what the key can, and ends with it."""
+
+    id: str
+    key: ApiKey
+    expires_at: datetime
+
+    def works_at(self, now: datetime) -> bool:
+        """Whether the session opens anything at `now`."""
+        return now < self.expires_at and self.key.works_at(now)
+
+
+class CrossOrigin(ForgeError):
+    """A page of another origin tries to use a visitor's session."""
+
+    kind = Kind.FORBIDDEN
+    reason = "CROSS_ORIGIN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a session changes things only from its own pages; send an API key as 'Authorization: Bearer …'"
+        )
+
+
+@dataclass(frozen=True)
+class Knock:
+    """A request at the edge, as far as it matters for whether it may pass. Headers are empty where absent."""
+
+    method: str = "GET"
+    host: str = ""
+    authorization: str = ""
+    session_token: str = ""
+    origin: str = ""
+    fetch_site: str = ""
+    is_public: bool = False
+    """Whether its route is open to those who are not known."""
+
+    @property
+    def is_bearer(self) -> bool:
+        """Whether it shows a key, which no browser adds by itself."""
+        return bool(self.authorization)
+
+    @property
+    def may_be_forged(self) -> bool:
+        """Whether it changes something and a page of another origin may have made the browser send it."""
+        if self.method in ("GET", "HEAD", "OPTIONS") or self.is_bearer:
+            return False
+        if self.fetch_site:
+            return self.fetch_site not in ("same-origin", "none")
+        return self.origin.partition("://")[2] != self.host
 
 
 def new_secret(environment: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from services.accounts.domain import ApiKey
+from services.accounts.domain import ApiKey, Session
 
 
 class KeyStore(Protocol):
@@ -28,6 +28,22 @@ class KeyStore(Protocol):
 
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
         """Note when keys, by id, were last accepted. Never moves back."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Sessions that survive."""
+
+    async def begin(self, session: Session, digest: bytes, now: datetime) -> None:
+        """Keep a new session and the keyed hash of its token. Those that expired before `now` are forgotten."""
+        ...
+
+    async def session(self, digest: bytes) -> Session | None:
+        """The session whose token has this keyed hash, whether or not it or its key still works."""
+        ...
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session."""
         ...
 
 

@@ -2,9 +2,10 @@
 
 from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
+from forge.accounts.v1 import session_service_pb2_grpc
 
 from services.accounts import convert
-from services.accounts.usecases import Guard, Keys
+from services.accounts.usecases import Guard, Keys, Sessions
 from services.chassis.identity import caller
 
 
@@ -28,6 +29,20 @@ class AccountServicer(rpc.AccountServiceServicer):
         return convert.key_to_proto(await self._keys.revoke(caller(), request.id))
 
 
+class SessionServicer(session_service_pb2_grpc.SessionServiceServicer):
+    """Sessions of the console."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def CreateSession(self, request, context):
+        return convert.begun_to_proto(await self._sessions.begin(request.secret))
+
+    async def EndSession(self, request, context):
+        await self._sessions.end(request.session_id)
+        return convert.ended_to_proto()
+
+
 class AuthorizationServicer(envoy_rpc.AuthorizationServicer):
     """Envoy's question about every request."""
 
@@ -35,4 +50,4 @@ class AuthorizationServicer(envoy_rpc.AuthorizationServicer):
         self._guard = guard
 
     async def Check(self, request, context):
-        return convert.verdict_to_proto(await self._guard.accept(convert.authorization_of(request)), request)
+        return convert.verdict_to_proto(await self._guard.judge(convert.knock_of(request)), request)

@@ -1,6 +1,7 @@
 """Making, listing, revoking and checking API keys."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from datetime import datetime, timedelta
 import structlog
 
 from services.accounts import domain
-from services.accounts.domain import ApiKey, ApiKeyNotFound
-from services.accounts.ports import FirstKeyFile, Hasher, KeyStore
+from services.accounts.domain import ApiKey, ApiKeyNotFound, CrossOrigin, Knock, Session
+from services.accounts.ports import FirstKeyFile, Hasher, KeyStore, SessionStore
 from services.chassis.clock import Clock
-from services.chassis.errors import InvalidInput, MissingScope
+from services.chassis.errors import InvalidInput, MissingScope, Unauthenticated
 from services.chassis.identity import Caller
 from services.chassis.ids import new_id
 
@@ -135,23 +136,86 @@ class UseLog:
             self._waiting = {key: minute for key, minute in self._waiting.items() if uses.get(key) != minute}
 
 
+@dataclass(frozen=True)
+class Pass:
+    """Leave to pass the edge in the name of a key, through a session where there is one; of nobody on a public route."""
+
+    key: ApiKey | None = None
+    session_id: str = ""
+
+
 class Guard:
     """Decides who may pass the edge."""
 
-    def __init__(self, store: KeyStore, hasher: Hasher, uses: UseLog, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, keys: KeyStore, sessions: SessionStore, hasher: Hasher, uses: UseLog, clock: Clock) -> None:
+        self._keys = keys
+        self._sessions = sessions
         self._hasher = hasher
         self._uses = uses
         self._clock = clock
 
-    async def accept(self, authorization: str) -> ApiKey | None:
-        """The working key in an `authorization` header, or None."""
+    async def judge(self, knock: Knock) -> Pass | Unauthenticated | CrossOrigin:
+        """Whether a request may pass: not from another origin's page, nor where neither a key nor a session opens its route."""
+        if knock.may_be_forged and (knock.session_token or knock.is_public):
+            return CrossOrigin()
+        found = await self._key(knock.authorization) if knock.is_bearer else await self._session(knock.session_token)
+        if found is None:
+            return Pass() if knock.is_public else Unauthenticated()
+        return found
+
+    async def key_with(self, secret: str) -> ApiKey | None:
+        """The working key with this secret, or None."""
+        if not domain.is_well_formed(secret):
+            return None
+        key = await self._keys.find(self._hasher.digest(secret))
+        return key if key is not None and key.works_at(self._clock.now()) else None
+
+    async def _key(self, authorization: str) -> Pass | None:
         scheme, _, secret = authorization.partition(" ")
-        secret = secret.strip(" ")
-        if scheme.lower() != "bearer" or not domain.is_well_formed(secret):
+        key = await self.key_with(secret.strip(" ")) if scheme.lower() == "bearer" else None
+        return self._passed(key) if key is not None else None
+
+    async def _session(self, token: str) -> Pass | None:
+        session = await self._sessions.session(self._hasher.digest(token)) if token else None
+        if session is None or not session.works_at(self._clock.now()):
             return None
-        key = await self._store.find(self._hasher.digest(secret))
-        if key is None or not key.works_at(self._clock.now()):
-            return None
+        return self._passed(session.key, session.id)
+
+    def _passed(self, key: ApiKey, session_id: str = "") -> Pass:
         self._uses.note(key)
-        return key
+        return Pass(key, session_id)
+
+
+@dataclass(frozen=True)
+class BegunSession:
+    """A new session and the only sight of its token."""
+
+    session: Session
+    token: str
+
+
+class Sessions:
+    """Browsers that were let in with a key."""
+
+    def __init__(self, store: SessionStore, guard: Guard, hasher: Hasher, clock: Clock) -> None:
+        self._store = store
+        self._guard = guard
+        self._hasher = hasher
+        self._clock = clock
+
+    async def begin(self, secret: str) -> BegunSession:
+        """Begin a session of the key with this secret. Raises Unauthenticated."""
+        key = await self._guard.key_with(secret.strip())
+        if key is None:
+            raise Unauthenticated
+        now = self._clock.now()
+        session = Session(new_id("ses"), key, now + domain.SESSION_TTL)
+        token = secrets.token_urlsafe(32)
+        await self._store.begin(session, self._hasher.digest(token), now)
+        log.info("session begun", session=session.id, key_id=key.id, account=key.account)
+        return BegunSession(session, token)
+
+    async def end(self, session_id: str) -> None:
+        """End a session."""
+        await self._store.end(session_id)
+        log.info("session ended", session=session_id)

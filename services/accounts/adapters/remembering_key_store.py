@@ -1,40 +1,69 @@
 """Keys that were just looked up, in memory: the edge asks for the same few again and again."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import Protocol, TypeVar
 
-from services.accounts.domain import ApiKey
-from services.accounts.ports import KeyStore
+from services.accounts.domain import ApiKey, Session
+from services.accounts.ports import KeyStore, SessionStore
 from services.chassis.clock import Clock
 
+_Found = TypeVar("_Found")
 MEMORY_SECONDS = 2.0
 """How long a revocation by another process may stay unnoticed; the contract allows 5 s."""
 
 
-class RememberingKeyStore:
-    """A KeyStore in front of another one. What it revokes itself it forgets at once."""
+class _Store(KeyStore, SessionStore, Protocol):
+    pass
 
-    def __init__(self, store: KeyStore, clock: Clock) -> None:
+
+class RememberingKeyStore:
+    """A KeyStore and SessionStore in front of another one. What it revokes or ends itself it forgets at once."""
+
+    def __init__(self, store: _Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._found: dict[bytes, tuple[ApiKey, float]] = {}
+        self._sessions: dict[bytes, tuple[Session, float]] = {}
 
     async def find(self, digest: bytes) -> ApiKey | None:
         """The key whose secret has this keyed hash, as it was at most MEMORY_SECONDS ago."""
+        return await self._recent(self._found, digest, self._store.find)
+
+    async def _recent(
+        self,
+        memory: dict[bytes, tuple[_Found, float]],
+        digest: bytes,
+        look_up: Callable[[bytes], Awaitable[_Found | None]],
+    ) -> _Found | None:
         now = self._clock.monotonic()
-        key, until = self._found.get(digest, (None, now))
-        if key is not None and now < until:
-            return key
-        key = await self._store.find(digest)
-        if key is not None:  # strangers' guesses take no memory
-            self._found[digest] = key, now + MEMORY_SECONDS
-        return key
+        found, until = memory.get(digest, (None, now))
+        if found is not None and now < until:
+            return found
+        found = await look_up(digest)
+        if found is not None:  # strangers' guesses take no memory
+            memory[digest] = found, now + MEMORY_SECONDS
+        return found
 
     async def revoke(self, account: str, key_id: str, at: datetime) -> ApiKey | None:
         """Revoke a key. None when the account has no such key."""
         key = await self._store.revoke(account, key_id, at)
         self._found.clear()
+        self._sessions.clear()
         return key
+
+    async def session(self, digest: bytes) -> Session | None:
+        """The session whose token has this keyed hash, as it was at most MEMORY_SECONDS ago."""
+        return await self._recent(self._sessions, digest, self._store.session)
+
+    async def begin(self, session: Session, digest: bytes, now: datetime) -> None:
+        """Keep a new session and the keyed hash of its token."""
+        await self._store.begin(session, digest, now)
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session."""
+        await self._store.end(session_id)
+        self._sessions.clear()
 
     async def add(self, key: ApiKey, digest: bytes) -> None:
         """Keep a new key and the keyed hash of its secret."""

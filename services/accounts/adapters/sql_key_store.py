@@ -1,4 +1,4 @@
-"""API keys in a SQL database."""
+"""API keys and sessions in a SQL database."""
 
 import hmac
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from services.accounts.domain import ApiKey
+from services.accounts.domain import ApiKey, Session
 from services.chassis.storage import Database
 
+_metadata = sa.MetaData()
 _keys = sa.Table(
     "api_keys",
-    sa.MetaData(),
+    _metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("account", sa.Text),
     sa.Column("name", sa.Text),
@@ -23,10 +24,18 @@ _keys = sa.Table(
     sa.Column("revoked_at_us", sa.BigInteger),
     sa.Column("last_used_at_us", sa.BigInteger),
 )
+_sessions = sa.Table(
+    "sessions",
+    _metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary),
+    sa.Column("key_id", sa.Text),
+    sa.Column("expires_at_us", sa.BigInteger),
+)
 
 
 class SqlKeyStore:
-    """A KeyStore on the schema that `migrations` make. Times are microseconds since 1970."""
+    """A KeyStore and SessionStore on the schema that `migrations` make. Times are microseconds since 1970."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -83,6 +92,38 @@ class SqlKeyStore:
                 )
 
         await self._database.write(mark)
+
+    async def begin(self, session: Session, digest: bytes, now: datetime) -> None:
+        """Keep a new session and the keyed hash of its token. Those that expired before `now` are forgotten."""
+        row = {
+            "id": session.id,
+            "digest": digest,
+            "key_id": session.key.id,
+            "expires_at_us": _to_us(session.expires_at),
+        }
+
+        def begin(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(_sessions).where(_sessions.c.expires_at_us < _to_us(now)))
+            connection.execute(sa.insert(_sessions).values(row))
+
+        await self._database.write(begin)
+
+    async def session(self, digest: bytes) -> Session | None:
+        """The session whose token has this keyed hash, whether or not it or its key still works."""
+        query = (
+            sa.select(_keys, _sessions.c.id.label("session_id"), _sessions.c.expires_at_us.label("ends_at_us"))
+            .join(_sessions, _sessions.c.key_id == _keys.c.id)
+            .where(_sessions.c.digest == digest)
+        )
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            return None
+        return Session(row.session_id, _to_key(row), datetime.fromtimestamp(row.ends_at_us / 1e6, UTC))
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session."""
+        ended = sa.delete(_sessions).where(_sessions.c.id == session_id)
+        await self._database.write(lambda connection: connection.execute(ended))
 
 
 def _to_key(row: sa.Row[tuple[object, ...]]) -> ApiKey:

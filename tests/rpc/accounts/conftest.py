@@ -1,7 +1,7 @@
 """A real accounts server on a real SQLite file, with a clock the tests own."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest_asyncio
 from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
 from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
+from forge.accounts.v1 import session_service_pb2_grpc
 from grpc import aio
 
 from services.accounts.__main__ import MIGRATIONS, mounts
@@ -18,10 +19,10 @@ from services.accounts.adapters.hmac_hasher import HmacHasher
 from services.accounts.adapters.remembering_key_store import RememberingKeyStore
 from services.accounts.adapters.secret_files import SecretFile
 from services.accounts.adapters.sql_key_store import SqlKeyStore
-from services.accounts.usecases import Guard, Keys, UseLog
+from services.accounts.usecases import Guard, Keys, Sessions, UseLog
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
-from services.chassis.identity import Caller
+from services.chassis.identity import Caller, service_caller
 from services.chassis.server import serving
 from services.chassis.storage import Database, sqlite_database
 
@@ -64,9 +65,20 @@ class Accounts:
             self.channels[caller] = await self.stack.enter_async_context(channel_to(self.address, caller))
         return rpc.AccountServiceStub(self.channels[caller])
 
-    async def check(self, **headers: str) -> envoy_pb2.CheckResponse:
+    @asynccontextmanager
+    async def sessions(self) -> AsyncIterator[Any]:
+        """A stub that calls as the console does."""
+        async with channel_to(self.address, service_caller("web")) as channel:
+            yield session_service_pb2_grpc.SessionServiceStub(channel)
+
+    async def check(
+        self, *, method: str = "GET", host: str = "forge.example", access: str = "", **headers: str
+    ) -> envoy_pb2.CheckResponse:
         """Ask as Envoy does."""
         request = envoy_pb2.CheckRequest()
+        request.attributes.context_extensions["access"] = access
+        request.attributes.request.http.method = method
+        request.attributes.request.http.host = host
         request.attributes.request.http.headers.update({name.replace("_", "-"): text for name, text in headers.items()})
         async with aio.insecure_channel(self.address) as channel:
             return await envoy_rpc.AuthorizationStub(channel).Check(request)
@@ -86,6 +98,7 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
         hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
         keys = Keys(store, hasher, clock, environment="test")
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
-        guard = Guard(store, hasher, uses, clock)
-        port = await stack.enter_async_context(serving("127.0.0.1:0", mounts(keys, guard), grace_seconds=0))
+        guard = Guard(store, store, hasher, uses, clock)
+        served = mounts(keys, Sessions(store, guard, hasher, clock), guard)
+        port = await stack.enter_async_context(serving("127.0.0.1:0", served, grace_seconds=0))
         yield Accounts(path, f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, stack)

@@ -132,7 +132,7 @@ async def test_the_first_key_is_made_once_and_may_everything(accounts, tmp_path)
 async def test_there_is_a_new_first_key_when_no_other_works(accounts, tmp_path):
     file = SecretFile(tmp_path / "api-key")
     first = await accounts.keys.make_first(file)
-    key = await accounts.guard.accept(f"Bearer {first}")
+    key = await accounts.guard.key_with(first)
     await accounts.keys.revoke(Caller("default", key.id, key.scopes), key.id)
     second = await accounts.keys.make_first(file)
     assert second not in (None, first)

@@ -29,7 +29,7 @@ async def test_who_passes_gets_the_identity_of_the_key_and_loses_the_secret(acco
     (key,) = await accounts.store.list("default")
     assert headers == {"x-forge-account": "default", "x-forge-key-id": key.id, "x-forge-scopes": "inference"}
     assert {option.append_action for option in answer.ok_response.headers} == {2}
-    assert list(answer.ok_response.headers_to_remove) == ["authorization"]
+    assert list(answer.ok_response.headers_to_remove) == ["authorization", "cookie"]
 
 
 @pytest.mark.parametrize("form", ["Bearer {0}", "bearer {0}", "BEARER   {0} "])

@@ -47,6 +47,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
     ERROR_REASON_MISSING_SCOPE: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it."""
+    ERROR_REASON_CROSS_ORIGIN: _ErrorReason.ValueType  # 12
+    """PERMISSION_DENIED, 403. A browser sent a request that changes something, with a session instead of an API key, from a page
+    of another origin. Example: a form on another site that posts to /v1/renders.
+    """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it."""
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -154,6 +158,10 @@ ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
 """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
 ERROR_REASON_MISSING_SCOPE: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it."""
+ERROR_REASON_CROSS_ORIGIN: ErrorReason.ValueType  # 12
+"""PERMISSION_DENIED, 403. A browser sent a request that changes something, with a session instead of an API key, from a page
+of another origin. Example: a form on another site that posts to /v1/renders.
+"""
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it."""
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 21
