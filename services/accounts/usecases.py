@@ -138,7 +138,7 @@ class UseLog:
 
 @dataclass(frozen=True)
 class Pass:
-    """Leave to pass the edge in the name of a key, through a session where there is one; of nobody on a public route."""
+    """Leave to pass the edge, in the name of a key, perhaps through a session; of nobody on a public route."""
 
     key: ApiKey | None = None
     session_id: str = ""
@@ -155,7 +155,7 @@ class Guard:
         self._clock = clock
 
     async def judge(self, knock: Knock) -> Pass | Unauthenticated | CrossOrigin:
-        """Whether a request may pass: not from another origin's page, nor where neither a key nor a session opens its route."""
+        """Whether a request may pass. Public routes need nobody's name, but no route trusts another origin's page."""
         if knock.may_be_forged and (knock.session_token or knock.is_public):
             return CrossOrigin()
         found = await self._key(knock.authorization) if knock.is_bearer else await self._session(knock.session_token)

@@ -124,7 +124,7 @@ async def test_the_first_key_is_made_once_and_may_everything(accounts, tmp_path)
     file = tmp_path / "api-key"
     secret = await accounts.keys.make_first(SecretFile(file))
     assert file.read_text() == f"{secret}\n"
-    assert (await accounts.guard.accept(f"Bearer {secret}")).scopes == {"admin"}
+    assert (await accounts.guard.key_with(secret)).scopes == {"admin"}
     assert await accounts.keys.make_first(SecretFile(file)) is None
     assert await accounts.opens(file.read_text().strip())
 
