@@ -29,6 +29,7 @@ class EdgeAddresses:
     billing_estimate: str
     accounts: str
     scheduler: str
+    web: str
     admin: str = "127.0.0.1:0"
     """Envoy's own statistics; loopback only. With port 0 the system chooses, and the file `admin-address` says what."""
 
@@ -50,7 +51,7 @@ def write_edge_config(
     """
     drain_token = secrets.token_urlsafe()
     values: dict[str, object] = {"descriptor_set": str(descriptor_set.resolve()), "drain_token": drain_token}
-    for name in ("listen", "catalog", "billing_estimate", "accounts", "scheduler", "admin"):
+    for name in ("listen", "catalog", "billing_estimate", "accounts", "scheduler", "web", "admin"):
         host, port = _split(getattr(addresses, name))
         values |= {f"{name}_host": host, f"{name}_port": port}
     config = _rendered("edge.yaml", values)

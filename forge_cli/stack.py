@@ -26,8 +26,8 @@ from forge_cli.supervise import Program, Supervisor
 
 EDGE = "edge"
 _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive it; their log lies beside the others
-# The scheduler ends before those it asks, and the edge before all.
-_SERVICES = {"catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20}
+# A service ends before those it asks, and the edge before all.
+_SERVICES = {"catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
 _EDGE_ORDER = 30
 _READY_SECONDS = 120.0
 _CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0

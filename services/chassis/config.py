@@ -26,6 +26,7 @@ class ChassisSettings(BaseSettings):
     billing_estimate_address: str = "127.0.0.1:7102"
     accounts_address: str = "127.0.0.1:7103"
     scheduler_address: str = "127.0.0.1:7104"
+    web_address: str = "127.0.0.1:7105"
 
     @property
     def state_dir(self) -> Path:

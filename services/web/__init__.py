@@ -1,0 +1,1 @@
+"""The console in a browser, the bytes of videos, and the Videos dialect: plain HTTP over the contract."""

@@ -1,0 +1,1 @@
+"""What pages show, in the words of people; knows no HTTP and no protobuf."""

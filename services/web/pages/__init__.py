@@ -1,0 +1,1 @@
+"""One file per page: ask the contract, show the answer."""
