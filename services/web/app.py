@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import ForgeError, Kind
-from services.web.pages import catalogue, sign_in
+from services.web.pages import catalogue, model, sign_in
 from services.web.site import HTTP_CODES, STATIC, Site, error_as_json, site_of
 
 log = structlog.get_logger()
@@ -52,6 +52,7 @@ def application(site: Site) -> Starlette:
         routes=[
             Route("/healthz", _healthz),
             *catalogue.ROUTES,
+            *model.ROUTES,
             *sign_in.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

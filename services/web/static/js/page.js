@@ -1,4 +1,7 @@
-// What every page does: switching the theme, copying texts, and showing part of another page in place.
+// What every page does: switching the theme, copying texts, and links and forms that change a part of it.
+// No other module imports this one: it would run twice.
+
+import { ready, swap } from "./swap.js";
 
 const THEMES = ["light", "dark"];
 
@@ -22,28 +25,6 @@ async function copy(button) {
   setTimeout(() => (button.textContent = label), 2000);
 }
 
-// Links and forms with data-swap="#part" fetch their page and put its part in place of this one's. Without scripts they lead there.
-let asked = 0;
-async function swap(address, selector) {
-  const mine = ++asked;
-  const region = document.querySelector(selector);
-  region.setAttribute("aria-busy", "true");
-  try {
-    const response = await fetch(address, { headers: { accept: "text/html" } });
-    const found = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(selector);
-    if (mine !== asked) return;
-    if (!response.ok || !found) return void (location.href = address);
-    const focused = region.contains(document.activeElement) ? document.activeElement.id : "";
-    region.replaceWith(found);
-    if (focused) document.getElementById(focused)?.focus();
-    history.replaceState(null, "", address);
-    ready(found);
-    found.dispatchEvent(new CustomEvent("swapped", { bubbles: true }));
-  } catch {
-    region.removeAttribute("aria-busy");
-  }
-}
-
 function addressOf(form) {
   const fields = new URLSearchParams(new FormData(form));
   for (const [name, value] of [...fields]) if (!value) fields.delete(name);
@@ -51,11 +32,7 @@ function addressOf(form) {
   return form.getAttribute("action") + (text ? `?${text}` : "");
 }
 
-// Controls that only work with scripts are hidden until there are some.
-function ready(root) {
-  for (const control of root.querySelectorAll("[data-copy], [data-theme-switch], [data-needs-script]")) control.hidden = false;
-}
-
+// Links and forms with data-swap="#part" change that part only. Without scripts they lead to their page.
 let waiting;
 document.addEventListener("click", (event) => {
   const control = event.target.closest("[data-copy], [data-theme-switch], a[data-swap]");
