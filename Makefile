@@ -30,9 +30,16 @@ up: setup ## run the platform until Ctrl-C
 	$(BIN)/forge up --home .forge
 
 .PHONY: test
-test: setup ## run every test: first what is small, then what starts whole platforms
+test: setup browser ## run every test: first what is small, then what starts whole platforms
 	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
-	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e tests/browser
+
+.PHONY: browser
+browser: ## see that there is a Chromium for the tests; install Debian's where that is missing and allowed
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    || { echo "The tests in a browser need Chromium. As root: apt-get install chromium" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 .PHONY: full-size sim faults
 full-size: setup ## run the demo and the example requests at their full size, and check what comes out

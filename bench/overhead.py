@@ -32,12 +32,14 @@ ROUNDS = 20
 
 
 @contextmanager
-def platform(home: Path, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[httpx.Client]:
+def platform(
+    home: Path, environment: Mapping[str, str] = MappingProxyType({}), *, fleet: str = "local"
+) -> Iterator[httpx.Client]:
     """A running platform, and a client with its key. `environment` are settings of its own."""
     forge = Path(sys.executable).with_name("forge")
     with (home / "up.log").open("w") as log:
         process = subprocess.Popen(
-            [forge, "up", "--port", "0", "--home", home, "--fleet", "local"],
+            [forge, "up", "--port", "0", "--home", home, "--fleet", fleet],
             stdout=log,
             env={**os.environ, **environment},
         )

@@ -129,7 +129,7 @@ export function startPlayground(form, { isSignedIn }) {
     event.preventDefault();
     if (!("readOnly" in form.dataset)) start();
   });
-  document.getElementById("reset").addEventListener("click", () => {
+  document.getElementById("to-example").addEventListener("click", () => {
     form.reset();
     for (const [name, value] of examples) {
       images.set(name, value);
@@ -235,7 +235,9 @@ function renderView(place, render, onChange) {
       status.replaceChildren(element("span", { class: `chip is-${event.status}` }, event.status), ` ${render.id}`);
     }
     bar.value = event.status === "succeeded" ? 1 : (event.progress?.fraction ?? 0);
-    text.textContent = [progressText(event), event.target ? target(event.target) : "", event.message].filter(Boolean).join(" · ");
+    const progress = progressText(event);
+    const message = event.message && !progress.includes(event.message) ? event.message : "";
+    text.textContent = [progress, event.target ? target(event.target) : "", message].filter(Boolean).join(" · ");
     if (event.progress?.playable_seconds != null && !video && !isOver(event.status)) {
       video = element("video", { controls: true, muted: true, autoplay: true, playsinline: true, src: `${address}/video`, "aria-label": "The frames that are finished" });
       video.muted = true;
