@@ -73,7 +73,7 @@ def _announce(terminal: Terminal, stack: Stack, options: StackOptions) -> None:
     if stack.first_key:
         terminal.say(f"Your API key, shown this once and kept in {options.home.api_key_file}:")
         terminal.say(f"    {stack.first_key}", "bold")
-    terminal.say("Try:  forge models")
+    terminal.say("Open the address in a browser and sign in with the key, or try:  forge models")
 
 
 def _look_after(terminal: Terminal, stack: Stack) -> None:

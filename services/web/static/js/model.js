@@ -111,12 +111,35 @@ async function callRuntime(panel, call, show) {
   await show();
 }
 
+// Measures the version on a target on purpose; it waits for a device that nobody uses.
+async function probe(button) {
+  const [gpuType, region] = button.dataset.probe.split("@");
+  const form = document.getElementById("inputs");
+  button.disabled = true;
+  let said;
+  try {
+    const { probes } = await api("POST", "/v1/probes", {
+      slug: form.dataset.slug,
+      model_version: form.dataset.version,
+      gpu_type: gpuType,
+      region,
+    });
+    said = probes.map((each) => `Probe of ${target(each.target)}: ${each.status}${each.message ? `, ${each.message}` : ""}.`).join(" ");
+  } catch (error) {
+    said = error.message;
+  }
+  button.disabled = false;
+  document.getElementById("probe-said").textContent = said;
+}
+
 const panel = document.querySelector("[data-runtime]");
 const isSignedIn = document.querySelector('form[action="/sign-out"]') !== null;
 const show = isSignedIn ? watchRuntime(panel) : () => {};
 document.addEventListener("click", (event) => {
   const step = event.target.closest("[data-step]");
   if (step) runStep(step);
+  const probed = event.target.closest("[data-probe]");
+  if (probed) probe(probed);
   const call = event.target.closest("[data-runtime-call]");
   if (call) callRuntime(panel, call.dataset.runtimeCall, show);
 });
