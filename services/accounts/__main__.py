@@ -12,13 +12,13 @@ from forge.accounts.v1 import account_service_pb2_grpc as rpc
 
 from services.accounts.adapters.hmac_hasher import HmacHasher
 from services.accounts.adapters.remembering_key_store import RememberingKeyStore
-from services.accounts.adapters.secret_files import SecretFile
 from services.accounts.adapters.sql_key_store import SqlKeyStore
 from services.accounts.config import Settings
 from services.accounts.servicer import AccountServicer, AuthorizationServicer, SessionServicer
 from services.accounts.usecases import Guard, Keys, Sessions, UseLog
 from services.chassis.clock import SystemClock
 from services.chassis.process import run
+from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
 from services.chassis.storage import sqlite_database
 

@@ -177,8 +177,8 @@ class PictureEncoder(Protocol):
 
     media_type: str
 
-    def encode(self, pixels: NDArray[np.uint8]) -> bytes:
-        """The file's bytes, of uint8 RGB in shape (height, width, 3)."""
+    def encode(self, pixels: NDArray[np.uint8], most_width_px: int | None = None) -> bytes:
+        """The file's bytes, of uint8 RGB in shape (height, width, 3), made smaller where it is wider than it may be."""
         ...
 
 

@@ -1,6 +1,6 @@
 """What the scheduler needs from the world."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,10 +91,10 @@ Change = Callable[[Render], Render | None]
 
 @dataclass(frozen=True)
 class Page:
-    """Some renders, newest first; `next_before` continues the listing, None at its end."""
+    """Some renders; the listing goes on beyond the id `next_beyond`, None at its end."""
 
     renders: Sequence[Render]
-    next_before: str | None
+    next_beyond: str | None
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,16 @@ class RenderStore(Protocol):
         ...
 
     async def page(
-        self, account: str, *, status: RenderStatus | None, slug: str | None, size: int, before: str | None
+        self,
+        account: str,
+        *,
+        status: RenderStatus | None,
+        slug: str | None,
+        size: int,
+        beyond: str | None,
+        oldest_first: bool = False,
     ) -> Page:
-        """Renders of the account, newest first, from just before the id `before`."""
+        """Renders of the account that were not deleted, newest first unless asked otherwise, from just beyond an id."""
         ...
 
     async def events(self, render_id: str, after_seq: int, limit: int) -> Sequence[RenderEvent]:
@@ -303,8 +310,15 @@ class Workers(Protocol):
 class Videos(Protocol):
     """Videos, their pieces and previews, as workers store them."""
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
-        """The bytes under a key, in pieces of moderate size; None when nothing is there."""
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None] | None:
+        """The bytes under a key, in pieces of moderate size; None when nothing is there.
+
+        All of them, or `length` of them from `offset` on: a part that the object has.
+        """
+        ...
+
+    async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
+        """Remove what is under a folder, `but` these keys. ServiceUnavailable: then some of it may be left."""
         ...
 
 

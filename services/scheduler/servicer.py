@@ -50,6 +50,7 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             slug=request.model,
             page_size=request.page_size,
             page_token=request.page_token,
+            oldest_first=request.oldest_first,
         )
         return renders.page_to_proto(page)
 
@@ -84,7 +85,9 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
                 yield renders.event_to_proto(request.render_id, event)
 
     async def GetVideo(self, request, context):
-        video = await self._scheduler.video(caller().account, request.render_id)
+        video = await self._scheduler.video(
+            caller().account, request.render_id, offset=request.offset, length=request.length
+        )
         await context.send_initial_metadata(renders.video_headers(video.sha256))
         async with aclosing(video.bytes) as parts:
             async for part in parts:
@@ -93,6 +96,15 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
     async def GetPreview(self, request, context):
         picture = await self._scheduler.preview(caller().account, request.render_id, request.number)
         return renders.body_to_proto(renders.PREVIEW_MEDIA_TYPE, picture)
+
+    async def GetThumbnail(self, request, context):
+        picture = await self._scheduler.thumbnail(caller().account, request.render_id)
+        await context.send_initial_metadata(renders.KEPT_FOR_A_DAY)
+        return renders.body_to_proto(renders.PREVIEW_MEDIA_TYPE, picture)
+
+    async def DeleteRender(self, request, context):
+        await self._scheduler.delete(caller().account, request.render_id)
+        return renders.deleted_to_proto(request.render_id)
 
 
 class RuntimeServicer(runtime_service_pb2_grpc.RuntimeServiceServicer):

@@ -8,6 +8,7 @@ SERVICES = {
     "catalog": "services.catalog",
     "billing-estimate": "services.billing_estimate",
     "accounts": "services.accounts",
+    "web": "services.web",
     "Envoy": "envoy.yaml",
 }
 

@@ -255,6 +255,6 @@ class Pictures:
 
     media_type = "image/webp"
 
-    def encode(self, pixels: Any) -> bytes:
-        """A picture."""
-        return b"picture:" + pixels
+    def encode(self, pixels: Any, most_width_px: int | None = None) -> bytes:
+        """A picture, of a preview or of a single frame."""
+        return b"picture:" + (bytes([pixels]) if isinstance(pixels, int) else pixels)

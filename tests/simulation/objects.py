@@ -1,10 +1,11 @@
 """The object store: in memory, shared by all, sometimes full, sometimes failing."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
 from random import Random
 
+from services.chassis.errors import ServiceUnavailable
 from services.inference_worker.domain.errors import StorageFailed
 from tests.simulation.record import Record
 
@@ -42,11 +43,20 @@ class Objects:
             await self._travel(key)
             self.stored.pop(key, None)
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None] | None:
         """The bytes under a key, for who shows videos."""
         await asyncio.sleep(self._latency())
         content = self.stored.get(key)
-        return None if content is None else _in_parts(content)
+        return None if content is None else _in_parts(content[offset:][:length])
+
+    async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
+        """Remove what is under a folder. Raises ServiceUnavailable."""
+        for key in [key for key in self.stored if key.startswith(f"{folder}/") and key not in but]:
+            try:
+                await self._travel(key)
+            except StorageFailed:
+                raise ServiceUnavailable("the object store") from None
+            self.stored.pop(key, None)
 
     async def _travel(self, key: str) -> None:
         await asyncio.sleep(self._latency())

@@ -4,7 +4,7 @@ import hmac
 import secrets
 from hashlib import sha256
 
-from services.accounts.adapters.secret_files import SecretFile
+from services.chassis.secret_files import SecretFile
 
 
 class HmacHasher:

@@ -19,8 +19,12 @@ class PillowPictures:
 
     media_type = "image/webp"
 
-    def encode(self, pixels: NDArray[np.uint8]) -> bytes:
-        """The file's bytes, of uint8 RGB in shape (height, width, 3)."""
+    def encode(self, pixels: NDArray[np.uint8], most_width_px: int | None = None) -> bytes:
+        """The file's bytes, of uint8 RGB in shape (height, width, 3), made smaller where it is wider than it may be."""
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "WEBP", quality=_QUALITY)
+        picture = Image.fromarray(pixels)
+        if most_width_px is not None and picture.width > most_width_px:
+            height_px = max(1, round(picture.height * most_width_px / picture.width))
+            picture = picture.resize((most_width_px, height_px), Image.Resampling.LANCZOS)
+        picture.save(file, "WEBP", quality=_QUALITY)
         return file.getvalue()

@@ -45,6 +45,11 @@ class Assignment:
         """Where everything but the video goes."""
         return self.output_key.rpartition("/")[0]
 
+    @property
+    def thumbnail_key(self) -> str:
+        """Where the picture goes that stands for the video; whoever shows it looks there."""
+        return f"{self.folder}/thumbnail.webp"
+
     def pauses_after(self, step: int, total_steps: int) -> bool:
         """Whether an attempt that has just taken `step` pauses there.
 
@@ -129,6 +134,7 @@ class Kept:
     playable_seconds: float = 0.0
     preview_key: str = ""
     checkpoint_key: str = ""
+    thumbnail_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from services.inference_worker.usecases.patience import ended_within
 
 log = structlog.get_logger()
 
-PREVIEW_KEY, CHECKPOINT_KEY = "preview_key", "checkpoint_key"
+PREVIEW_KEY, CHECKPOINT_KEY, THUMBNAIL_KEY = "preview_key", "checkpoint_key", "thumbnail_key"
 """Fields of `Kept` that hold a key."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0

@@ -3,20 +3,39 @@
 from __future__ import annotations  # numpy is only a word here: the worker serves before it imports it
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from services.inference_worker.domain.attempt import Assignment, Output, Phase
 from services.inference_worker.domain.errors import CheckpointRefused, OutOfMemory, StorageFailed
 from services.inference_worker.domain.progress import Pace
-from services.inference_worker.ports import Engine, Lane, Moment, ObjectStore, Rendered, VideoEncoder
+from services.inference_worker.ports import (
+    Engine,
+    Lane,
+    Moment,
+    ObjectStore,
+    PictureEncoder,
+    Plan,
+    Rendered,
+    VideoEncoder,
+)
 from services.inference_worker.usecases.attempt import Attempt
 from services.inference_worker.usecases.footage import Footage
+from services.inference_worker.usecases.keeper import THUMBNAIL_KEY
+from services.inference_worker.usecases.still import Still
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Studio:
     """Makes videos, and remembers how long that took."""
 
-    def __init__(self, *, encoder: VideoEncoder, objects: ObjectStore, device: Lane, encoding: Lane) -> None:
+    def __init__(
+        self, *, encoder: VideoEncoder, pictures: PictureEncoder, objects: ObjectStore, device: Lane, encoding: Lane
+    ) -> None:
         self._encoder = encoder
+        self._pictures = pictures
         self._objects = objects
         self._device = device
         self._encoding = encoding
@@ -28,22 +47,26 @@ class Studio:
         checkpoint, notes = await attempt.stop.unless_given(self._checkpoint_of(assignment))
         attempt.check()
         plan = await self._device.run(lambda: engine.plan(assignment.inputs))
-        footage = Footage(
-            self._encoder.record(plan.width, plan.height, plan.fps, plan.cuts),
-            encoding=self._encoding,
-            objects=self._objects,
-            folder=assignment.folder,
-            on_piece=lambda pieces, frames: attempt.can_play(pieces, frames / plan.fps),
-        )
+        footage = self._footage(attempt, plan)
+        still = Still(plan.num_frames, pictures=self._pictures, encoding=self._encoding)
+
+        def take(frames: NDArray[np.uint8]) -> None:
+            footage.take(frames)
+            still.take(frames)
+
         try:
-            attempt.begin(plan, self._pace, footage.take)
+            attempt.begin(plan, self._pace, take)
             rendered, more_notes = await self._device.run(lambda: _render(engine, attempt, checkpoint))
             attempt.report(Moment(Phase.MUXING, 0.0, message="finishing the file"))
             video = await attempt.stop.unless_given(footage.finish())
+            thumbnail = await attempt.stop.unless_given(still.picture())
         finally:
             footage.drop()
+            still.drop()
         attempt.check()
         attempt.report(Moment(Phase.STORING, 0.0))
+        if thumbnail:
+            attempt.keeper.keep_in_passing(THUMBNAIL_KEY, assignment.thumbnail_key, thumbnail)
         await attempt.stop.unless_given(attempt.keeper.insist(assignment.output_key, video))
         attempt.leave_last_phase(self._pace)
         return Output(
@@ -60,6 +83,15 @@ class Studio:
             mode=plan.mode,
             peak_memory=rendered.peak_memory,
             eta_error=attempt.eta_error,
+        )
+
+    def _footage(self, attempt: Attempt, plan: Plan) -> Footage:
+        return Footage(
+            self._encoder.record(plan.width, plan.height, plan.fps, plan.cuts),
+            encoding=self._encoding,
+            objects=self._objects,
+            folder=attempt.assignment.folder,
+            on_piece=lambda pieces, frames: attempt.can_play(pieces, frames / plan.fps),
         )
 
     async def _checkpoint_of(self, assignment: Assignment) -> tuple[bytes | None, tuple[str, ...]]:

@@ -84,7 +84,7 @@ class InferenceWorker:
         self._clock = clock
         self._checkpoint_seconds = checkpoint_seconds
         self._storage_patience_seconds = storage_patience_seconds
-        self._studio = Studio(encoder=encoder, objects=objects, device=device, encoding=encoding)
+        self._studio = Studio(encoder=encoder, pictures=pictures, objects=objects, device=device, encoding=encoding)
         self._presence = Presence(clock)
         self._start: Start | None = None
         self._attempts: OrderedDict[AttemptId, Attempt] = OrderedDict()

@@ -19,6 +19,8 @@ _TYPE_WORDS = {
     "object": "an object",
 }
 
+_RANKS = {"type": 0, "multipleOf": 2}  # a schema that came over the wire has no order of its own
+
 
 class JsonSchemaChecker:
     """Checks each input against the schema of its property; the first problem of each is reported."""
@@ -47,13 +49,18 @@ def _image_problem(uri: str) -> str | None:
 
 
 def _first_problem(schema: Mapping[str, Any], value: Any) -> str | None:
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: error.validator != "type")
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: _RANKS.get(error.validator, 1))
     return _words(errors[0], schema) if errors else None
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers without a point: the wire knows floats only."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _words(error: ValidationError, schema: Mapping[str, Any]) -> str:
     unit = f" {schema['x-forge-unit']}" if "x-forge-unit" in schema else ""
-    wanted: Any = error.validator_value
+    wanted: Any = _whole(error.validator_value)
     match error.validator:
         case "type":
             kinds = [wanted] if isinstance(wanted, str) else wanted

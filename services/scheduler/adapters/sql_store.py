@@ -38,6 +38,8 @@ _events = sa.table("render_events", sa.column("render_id"), sa.column("seq"), sa
 _render_json = TypeAdapter(Render)
 _event_json = TypeAdapter(RenderEvent)
 _ACTIVE = [status.value for status in ACTIVE]
+_DELETED = "deleted"
+"""In place of the status, for renders that no listing and no search by status shows."""
 
 # Statements that run often are made once: putting one together costs more than running it.
 _bodies = sa.select(_renders.c.body)
@@ -133,16 +135,24 @@ class SqlRenderStore:
         return found[0] if found else None
 
     async def page(
-        self, account: str, *, status: RenderStatus | None, slug: str | None, size: int, before: str | None
+        self,
+        account: str,
+        *,
+        status: RenderStatus | None,
+        slug: str | None,
+        size: int,
+        beyond: str | None,
+        oldest_first: bool = False,
     ) -> Page:
-        """Renders of the account, newest first."""
-        query = sa.select(_renders.c.body).where(_mine(account)).order_by(_renders.c.id.desc())
+        """Renders of the account that were not deleted, in order."""
+        order = _renders.c.id.asc() if oldest_first else _renders.c.id.desc()
+        query = sa.select(_renders.c.body).where(_mine(account), _renders.c.status != _DELETED).order_by(order)
         if status is not None:
             query = query.where(_renders.c.status == status.value)
         if slug is not None:
             query = query.where(_renders.c.slug == slug)
-        if before is not None:
-            query = query.where(_renders.c.id < before)
+        if beyond is not None:
+            query = query.where(_renders.c.id > beyond if oldest_first else _renders.c.id < beyond)
         renders = await self._find(query.limit(size + 1))
         return Page(renders[:size], renders[size - 1].id if len(renders) > size else None)
 
@@ -207,7 +217,7 @@ def _row(render: Render) -> dict[str, Any]:
         "id": render.id,
         "account": render.account,
         "slug": render.slug,
-        "status": render.status.value,
+        "status": _DELETED if render.deleted_at else render.status.value,
         "idempotency_key": render.idempotency_key,
         "epoch": render.epoch,
         "lease_until": render.lease_until.timestamp() if render.lease_until else None,

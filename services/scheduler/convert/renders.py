@@ -6,7 +6,7 @@ from typing import Any
 from forge.scheduler.v1 import render_pb2, render_service_pb2
 from google.api import httpbody_pb2
 
-from services.chassis.wire import timestamp
+from services.chassis.wire import struct, timestamp
 from services.scheduler.convert.values import target_to_proto, usd
 from services.scheduler.domain.facts import AttemptRecord, Failure, Output, Progress, Timing
 from services.scheduler.domain.render import Render, RenderEvent
@@ -14,6 +14,8 @@ from services.scheduler.ports import Page
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 PREVIEW_MEDIA_TYPE = "image/webp"
+KEPT_FOR_A_DAY = (("cache-control", "private, max-age=86400"),)
+"""What an HTTP client may do with a picture that will not change."""
 
 
 def idempotency_key(metadata: Any) -> str | None:
@@ -52,6 +54,8 @@ def render_to_proto(render: Render) -> render_pb2.Render:
             for phase, peak in render.peak_memory.items()
         },
         explanation=render.explanation,
+        thumbnail_url=f"/v1/renders/{render.id}/thumbnail" if render.output else "",
+        shape=struct(render.shape),
         priority=render.priority,
         prefer=render.prefer,
         max_cost_usd=render.max_cost_usd,
@@ -72,8 +76,13 @@ def render_to_proto(render: Render) -> render_pb2.Render:
 def page_to_proto(page: Page) -> render_service_pb2.ListRendersResponse:
     """A page of renders."""
     return render_service_pb2.ListRendersResponse(
-        renders=[render_to_proto(render) for render in page.renders], next_page_token=page.next_before or ""
+        renders=[render_to_proto(render) for render in page.renders], next_page_token=page.next_beyond or ""
     )
+
+
+def deleted_to_proto(render_id: str) -> render_service_pb2.DeleteRenderResponse:
+    """A render that is gone."""
+    return render_service_pb2.DeleteRenderResponse(render_id=render_id)
 
 
 def event_to_proto(render_id: str, event: RenderEvent) -> render_pb2.RenderEvent:

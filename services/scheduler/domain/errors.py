@@ -45,6 +45,16 @@ class PreviewNotReady(ForgeError):
         super().__init__(f"render '{render_id}' has no such preview, now or any more", resource=("preview", render_id))
 
 
+class RenderNotEnded(ForgeError):
+    """Only a render that has ended can be deleted."""
+
+    kind = Kind.CONFLICT
+    reason = "RENDER_NOT_ENDED"
+
+    def __init__(self, render_id: str) -> None:
+        super().__init__(f"render '{render_id}' is being canceled: delete it once it has ended")
+
+
 class UnknownTarget(ForgeError):
     """No such device or region is known here."""
 

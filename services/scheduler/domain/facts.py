@@ -81,6 +81,11 @@ class Output:
     num_frames: int
     fps: float
 
+    @property
+    def thumbnail_key(self) -> str:
+        """Where its worker puts the picture that stands for it, if it could keep one."""
+        return f"{self.key.rpartition('/')[0]}/thumbnail.webp"
+
 
 @dataclass(frozen=True)
 class Failure:

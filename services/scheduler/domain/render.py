@@ -97,7 +97,8 @@ class Render:
     of the attempt's video can be read; `preview_seq` is the event that first told of the newest preview. `stopping` is
     why a render is being ended although nobody canceled it. `affordable` are the targets that were expected to keep its
     limit of cost when it was accepted; none means that any is. `shape` are the inputs that its work depends on.
-    `probe_id` is the probe it is a run of; empty for a render that somebody asked for.
+    `probe_id` is the probe it is a run of; empty for a render that somebody asked for. One that was deleted is kept for
+    what it took, and shown to nobody.
     """
 
     id: str
@@ -158,11 +159,17 @@ class Render:
     mode: str = ""
     peak_memory: Mapping[str, PeakMemory] = field(default_factory=dict)
     error: Failure | None = None
+    deleted_at: datetime | None = None
 
     @property
     def folder(self) -> str:
         """Where the present attempt puts what it makes."""
         return self._folder(self.epoch)
+
+    @property
+    def whole_folder(self) -> str:
+        """Where all its attempts put what they make."""
+        return f"renders/{self.id}"
 
     @property
     def is_final(self) -> bool:
@@ -327,8 +334,12 @@ class Render:
             left = self._left(Outcome(to.value), now, message, reason)
         return left.moved(to, ended_at=now, timing=timing, lease_until=None, runtime_id=None, explanation="", **changes)
 
+    def deleted(self, now: datetime) -> "Render | None":
+        """The ended render once nobody is to see it; its idempotency key is free again. None if that is so already."""
+        return None if self.deleted_at else replace(self, deleted_at=now, idempotency_key=None)
+
     def _folder(self, epoch: int) -> str:
-        return f"renders/{self.id}/{epoch}"
+        return f"{self.whole_folder}/{epoch}"
 
     def _left(self, outcome: Outcome, now: datetime, message: str, reason: str = "") -> "Render":
         *earlier, last = self.attempts

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.chassis.errors import InvalidInput, Violation
 from services.chassis.tasks import uninterrupted
-from services.scheduler.domain.errors import RenderNotFound, RenderNotPaused
+from services.scheduler.domain.errors import RenderNotEnded, RenderNotFound, RenderNotPaused
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.ports import Clock, Page, RenderStore
 from services.scheduler.usecases.dispatcher import Dispatcher
@@ -20,6 +20,8 @@ DEFAULT_WAIT_SECONDS = 590
 MAX_WAIT_SECONDS = 3600
 MAX_PAGE_SIZE = 100
 DEFAULT_PAGE_SIZE = 50
+CANCEL_SECONDS = 5.0
+"""How long a render may take to stop that is to be deleted; who asked is then told to ask again."""
 
 
 class Scheduler:
@@ -94,8 +96,10 @@ class Scheduler:
         """A render as it stands. Raises RenderNotFound."""
         return await self._outlook.stands(await self._owned(account, render_id))
 
-    async def page(self, account: str, *, status: str, slug: str, page_size: int, page_token: str) -> Page:
-        """The account's renders, newest first. Raises InvalidInput."""
+    async def page(
+        self, account: str, *, status: str, slug: str, page_size: int, page_token: str, oldest_first: bool = False
+    ) -> Page:
+        """The account's renders, newest first unless asked otherwise. Raises InvalidInput."""
         violations: list[Violation] = []
         if status and status not in list(RenderStatus):
             violations.append(Violation("status", f"must be one of: {', '.join(RenderStatus)}"))
@@ -110,7 +114,8 @@ class Scheduler:
             status=RenderStatus(status) if status else None,
             slug=slug or None,
             size=page_size or DEFAULT_PAGE_SIZE,
-            before=page_token or None,
+            beyond=page_token or None,
+            oldest_first=oldest_first,
         )
 
     async def cancel(self, account: str, render_id: str) -> Render:
@@ -163,9 +168,13 @@ class Scheduler:
             raise InvalidInput([Violation("after_seq", f"must be at most {render.last_seq}, the newest event")])
         return self._watching.follow(render, after_seq)
 
-    async def video(self, account: str, render_id: str) -> Video:
-        """The video of a render, or what is there of it and goes on growing. Raises RenderNotFound, VideoNotReady."""
-        return await self._screening.video(await self._owned(account, render_id))
+    async def video(self, account: str, render_id: str, *, offset: int = 0, length: int = 0) -> Video:
+        """The video of a render, or what is there of it and goes on growing.
+
+        Of a finished one `length` bytes from `offset` on, 0 for all up to the end. RenderNotFound, VideoNotReady,
+        InvalidInput.
+        """
+        return await self._screening.video(await self._owned(account, render_id), offset=offset, length=length)
 
     async def preview(self, account: str, render_id: str, number: int) -> bytes:
         """A preview of a render, 0 for the newest. Raises RenderNotFound, PreviewNotReady, InvalidInput."""
@@ -173,8 +182,27 @@ class Scheduler:
             raise InvalidInput([Violation("number", "must not be negative")])
         return await self._screening.preview(await self._owned(account, render_id), number)
 
+    async def thumbnail(self, account: str, render_id: str) -> bytes:
+        """The picture that stands for a finished video. Raises RenderNotFound, PreviewNotReady."""
+        return await self._screening.thumbnail(await self._owned(account, render_id))
+
+    async def delete(self, account: str, render_id: str) -> None:
+        """Remove a render and what it made; one that has not ended is canceled first.
+
+        Its files go first: who fails half-way finds it, and can ask again. RenderNotFound, RenderNotEnded,
+        ServiceUnavailable.
+        """
+        render = await self._owned(account, render_id)
+        if not render.is_final:
+            await self._dispatcher.stop(render_id, "canceled to be deleted")
+            render = await self._watching.until_settled(render, CANCEL_SECONDS)
+        if not render.is_final:
+            raise RenderNotEnded(render_id)
+        await self._screening.clear(render)
+        await self._renders.advance(render_id, lambda render: render.deleted(self._clock.now()), "deleted")
+
     async def _owned(self, account: str, render_id: str) -> Render:
         render = await self._store.get(account, render_id)
-        if render is None:
+        if render is None or render.deleted_at:
             raise RenderNotFound(render_id)
         return render

@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from services.chassis.errors import InvalidInput, Violation
 from services.scheduler.domain.errors import PreviewNotReady, VideoCutOff, VideoNotReady
-from services.scheduler.domain.render import ACTIVE, Render, RenderEvent, RenderStatus
+from services.scheduler.domain.facts import Output
+from services.scheduler.domain.render import ACTIVE, FINAL, Render, RenderEvent, RenderStatus
 from services.scheduler.ports import Bell, RenderStore, Videos
 
 MEDIA_TYPE = "video/mp4"
@@ -30,14 +32,20 @@ class Screening:
         self._videos = videos
         self._bell = bell
 
-    async def video(self, render: Render) -> Video:
-        """The finished video, else one that grows with the render. Raises VideoNotReady."""
+    async def video(self, render: Render, *, offset: int = 0, length: int = 0) -> Video:
+        """The finished video, else one that grows with the render. Raises VideoNotReady, InvalidInput.
+
+        Of a finished one `length` bytes from `offset` on; 0 for all up to the end.
+        """
         if render.output is not None:
-            found = await self._videos.open(render.output.key)
+            _check_part(render.output, offset, length)
+            most = render.output.size_bytes - offset
+            found = await self._videos.open(render.output.key, offset=offset, length=min(length or most, most))
             if found is None:
                 raise VideoNotReady(f"the video of render '{render.id}' is no longer stored", render.id)
             return Video(render.output.media_type, render.output.sha256, found)
         if render.status is RenderStatus.RUNNING and render.pieces:
+            _check_whole(offset, length)
             return Video(MEDIA_TYPE, None, self._growing(render))
         if render.status is RenderStatus.RUNNING:
             raise VideoNotReady(f"render '{render.id}' has no finished frames yet", render.id)
@@ -46,9 +54,29 @@ class Screening:
     async def preview(self, render: Render, number: int) -> bytes:
         """The newest preview, or the one that event `number` told of first. Raises PreviewNotReady."""
         key = render.preview_key if number in (0, render.preview_seq) else await self._earlier_preview(render, number)
+        picture = await self._picture(key)
+        if picture is None:
+            raise PreviewNotReady(render.id)
+        return picture
+
+    async def thumbnail(self, render: Render) -> bytes:
+        """The picture that stands for the finished video; its newest preview when none was kept. PreviewNotReady."""
+        if render.output is None:
+            raise PreviewNotReady(render.id)
+        picture = await self._picture(render.output.thumbnail_key) or await self._picture(render.preview_key)
+        if picture is None:
+            raise PreviewNotReady(render.id)
+        return picture
+
+    async def clear(self, render: Render) -> None:
+        """Remove what an ended render has made, but checkpoints that others are to go on from. ServiceUnavailable."""
+        unfinished = await self._store.with_status(*(status for status in RenderStatus if status not in FINAL))
+        await self._videos.remove_all(render.whole_folder, but={other.checkpoint_key for other in unfinished})
+
+    async def _picture(self, key: str) -> bytes | None:
         found = await self._videos.open(key) if key else None
         if found is None:
-            raise PreviewNotReady(render.id)
+            return None
         async with aclosing(found):
             return b"".join([piece async for piece in found])
 
@@ -79,6 +107,22 @@ class Screening:
                 if found is None:
                     raise VideoCutOff(render.id)
                 render = found
+
+
+def _check_part(output: Output, offset: int, length: int) -> None:
+    violations: list[Violation] = []
+    if not 0 <= offset < output.size_bytes:
+        violations.append(Violation("offset", f"must be from 0 to {output.size_bytes - 1}: the video ends there"))
+    if length < 0:
+        violations.append(Violation("length", "must not be negative"))
+    if violations:
+        raise InvalidInput(violations)
+
+
+def _check_whole(offset: int, length: int) -> None:
+    asked = {"offset": offset, "length": length}
+    if violations := [Violation(name, "must be 0 for a video that still grows") for name in asked if asked[name]]:
+        raise InvalidInput(violations)
 
 
 def _is_the_same(render: Render, event: RenderEvent | None) -> bool:

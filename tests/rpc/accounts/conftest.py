@@ -17,12 +17,12 @@ from grpc import aio
 from services.accounts.__main__ import MIGRATIONS, mounts
 from services.accounts.adapters.hmac_hasher import HmacHasher
 from services.accounts.adapters.remembering_key_store import RememberingKeyStore
-from services.accounts.adapters.secret_files import SecretFile
 from services.accounts.adapters.sql_key_store import SqlKeyStore
 from services.accounts.usecases import Guard, Keys, Sessions, UseLog
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import Caller, service_caller
+from services.chassis.secret_files import SecretFile
 from services.chassis.server import serving
 from services.chassis.storage import Database, sqlite_database
 

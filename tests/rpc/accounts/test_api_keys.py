@@ -12,9 +12,9 @@ from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
-from services.accounts.adapters.secret_files import SecretFile
 from services.chassis.errors import MissingScope
 from services.chassis.identity import Caller
+from services.chassis.secret_files import SecretFile
 
 
 def unpacked(refusal, detail):

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from services.accounts.adapters.hmac_hasher import HmacHasher
-from services.accounts.adapters.secret_files import SecretFile
+from services.chassis.secret_files import SecretFile
 
 
 def test_only_the_owner_can_read_a_secret(tmp_path):

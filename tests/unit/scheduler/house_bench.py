@@ -1,7 +1,7 @@
 """A whole scheduler, but for its surroundings, which do as tests like."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +87,11 @@ class FixedEstimates:
 class FixedVideos:
     """Every key holds the same five bytes."""
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None] | None:
         return self._pieces()
+
+    async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
+        pass
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         yield b"vid"

@@ -44,7 +44,7 @@ async def test_a_probe_warms_up_with_the_first_size_then_renders_the_example_the
 async def test_its_renders_are_nobodys_and_are_in_the_ledger_as_its(open_lab):
     async with open_lab() as house:
         probe = await ended(house, await made(house, runs=1))
-        page = await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, before=None)
+        page = await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, beyond=None)
         mine = await house.assembly.scheduler.page("ann", status="", slug="", page_size=0, page_token="")
     assert {render.probe_id for render in page.renders} == {probe.id}
     assert len(page.renders) == 4
@@ -188,7 +188,7 @@ async def test_a_canceled_probe_stops_its_run_and_frees_its_slot(open_lab):
         probe = await until(house, await made(house), lambda now: "denoising" in now.message)
         assert (await probes_of(house).cancel(probe.id)).status == "canceled"
         await house.clock.sleep(60.0)
-        page = await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=10, before=None)
+        page = await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=10, beyond=None)
         assert {render.status for render in page.renders} == {"canceled"}
         assert house.assembly.runtimes.free_slots()
         assert (await probes_of(house).cancel(probe.id)).status == "canceled"
@@ -200,7 +200,7 @@ async def test_a_scheduler_that_dies_goes_on_with_its_probes_and_makes_no_run_tw
         house.crash()
     async with open_lab(house.workers) as again:
         probe = await ended(again, probe)
-        page = await again.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, before=None)
+        page = await again.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, beyond=None)
     assert probe.status == "succeeded"
     assert len(page.renders) == len(probe.runs)
 

@@ -46,7 +46,7 @@ def holders(house):
 
 
 async def all_renders(house):
-    return (await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, before=None)).renders
+    return (await house.store.page(PROBE_ACCOUNT, status=None, slug=None, size=100, beyond=None)).renders
 
 
 async def test_a_runtime_that_a_render_has_been_on_outlasts_the_probe(open_lab):

@@ -154,9 +154,9 @@ async def test_renders_are_listed_newest_first_in_pages(open_house):
         made = [await house.finished(await house.create()) for _ in range(3)]
         page = house.assembly.scheduler.page
         first = await page("ann", status="succeeded", slug="alpha", page_size=2, page_token="")
-        rest = await page("ann", status="", slug="", page_size=2, page_token=first.next_before)
+        rest = await page("ann", status="", slug="", page_size=2, page_token=first.next_beyond)
         assert [r.id for r in (*first.renders, *rest.renders)] == [r.id for r in reversed(made)]
-        assert rest.next_before is None
+        assert rest.next_beyond is None
         with pytest.raises(InvalidInput) as refused:
             await page("ann", status="dancing", slug="", page_size=1000, page_token="x")
         assert [v.field for v in refused.value.violations] == ["status", "page_size", "page_token"]
@@ -172,7 +172,7 @@ async def test_an_unknown_model_is_refused_before_anything_is_stored(open_house)
 
 async def test_a_video_that_is_no_longer_stored_is_not_found(open_house):
     class NoVideos:
-        async def open(self, key):
+        async def open(self, key, **part):
             return None
 
     async with open_house(videos=NoVideos()) as house:

@@ -11,6 +11,7 @@ from services.chassis.errors import InvalidInput
 from services.scheduler.adapters.bell import LocalBell
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.errors import PreviewNotReady, RenderNotFound, VideoCutOff, VideoNotReady
+from services.scheduler.domain.facts import Output
 from services.scheduler.domain.render import RenderStatus, snapshot
 from services.scheduler.usecases.screening import Screening
 
@@ -21,7 +22,11 @@ class KeysAsVideos:
     def __init__(self):
         self.missing = set()
 
-    async def open(self, key):
+        self.parts = []
+        """The (offset, length) that were asked for."""
+
+    async def open(self, key, *, offset=0, length=None):
+        self.parts.append((offset, length))
         return None if key in self.missing else self._parts(key)
 
     async def _parts(self, key):
@@ -210,3 +215,63 @@ async def test_another_accounts_preview_does_not_exist(open_cinema):
         render = await begun(house, pieces=1)
         with pytest.raises(RenderNotFound):
             await house.assembly.scheduler.preview("bob", render.id, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"), [((0, 0), (0, 5)), ((0, 1), (0, 1)), ((2, 2), (2, 2)), ((4, 0), (4, 1)), ((1, 99), (1, 4))]
+)
+async def test_any_part_of_a_finished_video_can_be_had(open_cinema, asked, part):
+    videos, (offset, length) = KeysAsVideos(), asked
+    async with open_cinema(videos) as house:
+        render = await begun(house, pieces=1)
+        await house.workers.let_through(100)
+        ended = await house.finished(render)
+        assert ended.output.size_bytes == 5
+        video = await house.assembly.scheduler.video("ann", render.id, offset=offset, length=length)
+        await video.bytes.aclose()
+    assert videos.parts[-1] == part
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "wrong"),
+    [(5, 0, {"offset"}), (-1, 0, {"offset"}), (0, -1, {"length"}), (9, -9, {"offset", "length"})],
+)
+async def test_a_part_that_a_video_does_not_have_is_refused(open_cinema, offset, length, wrong):
+    async with open_cinema() as house:
+        render = await begun(house, pieces=1)
+        await house.workers.let_through(100)
+        await house.finished(render)
+        with pytest.raises(InvalidInput) as refused:
+            await house.assembly.scheduler.video("ann", render.id, offset=offset, length=length)
+    assert {violation.field for violation in refused.value.violations} == wrong
+
+
+async def test_of_a_video_that_still_grows_there_are_no_parts(open_cinema):
+    async with open_cinema() as house:
+        render = await begun(house, pieces=1)
+        with pytest.raises(InvalidInput) as refused:
+            await house.assembly.scheduler.video("ann", render.id, offset=1, length=2)
+    assert [violation.field for violation in refused.value.violations] == ["offset", "length"]
+
+
+async def test_a_finished_video_has_the_picture_that_lies_beside_it_or_else_its_newest_preview(open_cinema):
+    videos = KeysAsVideos()
+    async with open_cinema(videos) as house:
+        scheduler = house.assembly.scheduler
+        render = await begun(house, pieces=1)
+        with pytest.raises(PreviewNotReady):
+            await scheduler.thumbnail("ann", render.id)
+        await house.workers.let_through(100)
+        ended = await house.finished(render)
+        beside = f"renders/{render.id}/1/thumbnail.webp"
+        assert (await scheduler.thumbnail("ann", render.id)).decode() == beside
+        videos.missing.add(beside)
+        assert (await scheduler.thumbnail("ann", render.id)).decode() == ended.preview_key
+        videos.missing.add(ended.preview_key)
+        with pytest.raises(PreviewNotReady):
+            await scheduler.thumbnail("ann", render.id)
+
+
+def test_the_picture_lies_in_the_folder_of_the_video():
+    output = Output("renders/r/3/video.mp4", "video/mp4", 1, "", 64, 64, 5, 24.0)
+    assert output.thumbnail_key == "renders/r/3/thumbnail.webp"

@@ -91,6 +91,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
     ERROR_REASON_WORKER_BUSY: _ErrorReason.ValueType  # 34
     """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
+    ERROR_REASON_RENDER_NOT_ENDED: _ErrorReason.ValueType  # 39
+    """ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later."""
     ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 41
@@ -202,6 +204,8 @@ ERROR_REASON_RENDER_NOT_RETRYABLE: ErrorReason.ValueType  # 37
 """ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
 ERROR_REASON_WORKER_BUSY: ErrorReason.ValueType  # 34
 """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
+ERROR_REASON_RENDER_NOT_ENDED: ErrorReason.ValueType  # 39
+"""ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later."""
 ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 41

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from forge.common.v1 import target_pb2 as _target_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -75,6 +76,8 @@ class Render(_message.Message):
     PREVIEW_URL_FIELD_NUMBER: _builtins.int
     PEAK_MEMORY_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_URL_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
@@ -122,6 +125,8 @@ class Render(_message.Message):
     """Path of the newest preview, a small picture of what is there by now; empty before the first."""
     explanation: _builtins.str
     """Why it waits, or why it runs where it does, in words; empty once it has ended."""
+    thumbnail_url: _builtins.str
+    """Path of a small picture that stands for the video; empty until the render has succeeded."""
     priority: _builtins.str
     """One of: low, normal, high. Among the renders of an account, those of a higher priority go first."""
     prefer: _builtins.str
@@ -193,6 +198,10 @@ class Render(_message.Message):
         """The most memory each phase had in use, by name of the phase; empty until the render has succeeded."""
 
     @_builtins.property
+    def shape(self) -> _struct_pb2.Struct:
+        """The inputs that its work depends on, defaults filled in: numbers, switches and choices. Never a text, a picture or the seed."""
+
+    @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RenderAttempt]:
         """Its attempts so far, the first one first, the one that runs included."""
 
@@ -227,6 +236,8 @@ class Render(_message.Message):
         preview_url: _builtins.str = ...,
         peak_memory: _abc.Mapping[_builtins.str, Global___PhaseMemory] | None = ...,
         explanation: _builtins.str = ...,
+        thumbnail_url: _builtins.str = ...,
+        shape: _struct_pb2.Struct | None = ...,
         priority: _builtins.str = ...,
         prefer: _builtins.str = ...,
         max_cost_usd: _builtins.float | None = ...,
@@ -239,9 +250,9 @@ class Render(_message.Message):
         estimated_gpu_seconds: _builtins.float | None = ...,
         estimated_gpu_seconds_p90: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "expires_at", b"expires_at", "finish_within_seconds", b"finish_within_seconds", "max_cost_usd", b"max_cost_usd", "output", b"output", "progress", b"progress", "seed", b"seed", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "expires_at", b"expires_at", "finish_within_seconds", b"finish_within_seconds", "max_cost_usd", b"max_cost_usd", "output", b"output", "progress", b"progress", "seed", b"seed", "shape", b"shape", "started_at", b"started_at", "target", b"target", "timing", b"timing", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "attempt", b"attempt", "attempts", b"attempts", "branch_of", b"branch_of", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "events_url", b"events_url", "expires_at", b"expires_at", "explanation", b"explanation", "finish_within_seconds", b"finish_within_seconds", "gpu_seconds", b"gpu_seconds", "id", b"id", "last_seq", b"last_seq", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model_version", b"model_version", "output", b"output", "pause_after_step", b"pause_after_step", "peak_memory", b"peak_memory", "phase", b"phase", "prefer", b"prefer", "preview_url", b"preview_url", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "seed", b"seed", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd", "_estimated_cost_usd", b"_estimated_cost_usd", "_estimated_gpu_seconds", b"_estimated_gpu_seconds", "_estimated_gpu_seconds_p90", b"_estimated_gpu_seconds_p90", "_finish_within_seconds", b"_finish_within_seconds", "_max_cost_usd", b"_max_cost_usd", "_seed", b"_seed", "_was_cold_start", b"_was_cold_start", "actual_cost_usd", b"actual_cost_usd", "attempt", b"attempt", "attempts", b"attempts", "branch_of", b"branch_of", "created_at", b"created_at", "deadline", b"deadline", "ended_at", b"ended_at", "error", b"error", "estimated_cost_usd", b"estimated_cost_usd", "estimated_gpu_seconds", b"estimated_gpu_seconds", "estimated_gpu_seconds_p90", b"estimated_gpu_seconds_p90", "events_url", b"events_url", "expires_at", b"expires_at", "explanation", b"explanation", "finish_within_seconds", b"finish_within_seconds", "gpu_seconds", b"gpu_seconds", "id", b"id", "last_seq", b"last_seq", "max_cost_usd", b"max_cost_usd", "mode", b"mode", "model_version", b"model_version", "output", b"output", "pause_after_step", b"pause_after_step", "peak_memory", b"peak_memory", "phase", b"phase", "prefer", b"prefer", "preview_url", b"preview_url", "priority", b"priority", "progress", b"progress", "retry_of", b"retry_of", "seed", b"seed", "shape", b"shape", "slug", b"slug", "started_at", b"started_at", "status", b"status", "target", b"target", "thumbnail_url", b"thumbnail_url", "timing", b"timing", "trace_id", b"trace_id", "warnings", b"warnings", "was_cold_start", b"was_cold_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__actual_cost_usd: _TypeAlias = _typing.Literal["actual_cost_usd"]  # noqa: Y015
     _WhichOneofArgType__actual_cost_usd: _TypeAlias = _typing.Literal["_actual_cost_usd", b"_actual_cost_usd"]  # noqa: Y015

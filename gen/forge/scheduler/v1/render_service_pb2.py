@@ -29,7 +29,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"Z\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"$\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x32\xe4\x0b\n\rRenderService\x12w\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"0\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12|\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\x88\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"3\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\x88\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"5\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\x91\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"8\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\x8f\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"p\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0coldest_first\x18\x05 \x01(\x08\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"D\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"(\n\x13GetThumbnailRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\")\n\x14\x44\x65leteRenderResponse\x12\x11\n\trender_id\x18\x01 \x01(\t2\xf9\r\n\rRenderService\x12w\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"0\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12|\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\x88\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"3\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\x88\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"5\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\x91\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"8\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\x8f\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}\x12\x80\x01\n\x0cGetThumbnail\x12\'.forge.scheduler.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"1\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02#\x12!/v1/renders/{render_id}/thumbnail\x12\x8f\x01\n\x0c\x44\x65leteRender\x12\'.forge.scheduler.v1.DeleteRenderRequest\x1a(.forge.scheduler.v1.DeleteRenderResponse\",\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x19*\x17/v1/renders/{render_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +58,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDERSERVICE'].methods_by_name['GetVideo']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/renders/{render_id}/video'
   _globals['_RENDERSERVICE'].methods_by_name['GetPreview']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetPreview']._serialized_options = b'\352\307\030\004read\202\323\344\223\002N\022\037/v1/renders/{render_id}/previewZ+\022)/v1/renders/{render_id}/previews/{number}'
+  _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._loaded_options = None
+  _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._serialized_options = b'\352\307\030\004read\202\323\344\223\002#\022!/v1/renders/{render_id}/thumbnail'
+  _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._loaded_options = None
+  _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\031*\027/v1/renders/{render_id}'
   _globals['_INFERREQUEST']._serialized_start=214
   _globals['_INFERREQUEST']._serialized_end=356
   _globals['_CREATERENDERREQUEST']._serialized_start=358
@@ -65,23 +69,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRENDERREQUEST']._serialized_start=421
   _globals['_GETRENDERREQUEST']._serialized_end=458
   _globals['_LISTRENDERSREQUEST']._serialized_start=460
-  _globals['_LISTRENDERSREQUEST']._serialized_end=550
-  _globals['_LISTRENDERSRESPONSE']._serialized_start=552
-  _globals['_LISTRENDERSRESPONSE']._serialized_end=643
-  _globals['_CANCELRENDERREQUEST']._serialized_start=645
-  _globals['_CANCELRENDERREQUEST']._serialized_end=685
-  _globals['_RETRYRENDERREQUEST']._serialized_start=687
-  _globals['_RETRYRENDERREQUEST']._serialized_end=726
-  _globals['_CONTINUERENDERREQUEST']._serialized_start=728
-  _globals['_CONTINUERENDERREQUEST']._serialized_end=796
-  _globals['_BRANCHRENDERREQUEST']._serialized_start=798
-  _globals['_BRANCHRENDERREQUEST']._serialized_end=878
-  _globals['_WATCHRENDERREQUEST']._serialized_start=880
-  _globals['_WATCHRENDERREQUEST']._serialized_end=938
-  _globals['_GETVIDEOREQUEST']._serialized_start=940
-  _globals['_GETVIDEOREQUEST']._serialized_end=976
-  _globals['_GETPREVIEWREQUEST']._serialized_start=978
-  _globals['_GETPREVIEWREQUEST']._serialized_end=1032
-  _globals['_RENDERSERVICE']._serialized_start=1035
-  _globals['_RENDERSERVICE']._serialized_end=2543
+  _globals['_LISTRENDERSREQUEST']._serialized_end=572
+  _globals['_LISTRENDERSRESPONSE']._serialized_start=574
+  _globals['_LISTRENDERSRESPONSE']._serialized_end=665
+  _globals['_CANCELRENDERREQUEST']._serialized_start=667
+  _globals['_CANCELRENDERREQUEST']._serialized_end=707
+  _globals['_RETRYRENDERREQUEST']._serialized_start=709
+  _globals['_RETRYRENDERREQUEST']._serialized_end=748
+  _globals['_CONTINUERENDERREQUEST']._serialized_start=750
+  _globals['_CONTINUERENDERREQUEST']._serialized_end=818
+  _globals['_BRANCHRENDERREQUEST']._serialized_start=820
+  _globals['_BRANCHRENDERREQUEST']._serialized_end=900
+  _globals['_WATCHRENDERREQUEST']._serialized_start=902
+  _globals['_WATCHRENDERREQUEST']._serialized_end=960
+  _globals['_GETVIDEOREQUEST']._serialized_start=962
+  _globals['_GETVIDEOREQUEST']._serialized_end=1030
+  _globals['_GETPREVIEWREQUEST']._serialized_start=1032
+  _globals['_GETPREVIEWREQUEST']._serialized_end=1086
+  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1088
+  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1128
+  _globals['_DELETERENDERREQUEST']._serialized_start=1130
+  _globals['_DELETERENDERREQUEST']._serialized_end=1170
+  _globals['_DELETERENDERRESPONSE']._serialized_start=1172
+  _globals['_DELETERENDERRESPONSE']._serialized_end=1213
+  _globals['_RENDERSERVICE']._serialized_start=1216
+  _globals['_RENDERSERVICE']._serialized_end=3001
 # @@protoc_insertion_point(module_scope)

@@ -114,6 +114,7 @@ class ListRendersRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """Keep renders with this status."""
     model: _builtins.str
@@ -122,6 +123,8 @@ class ListRendersRequest(_message.Message):
     """Renders per page: 1 to 100, 50 when 0."""
     page_token: _builtins.str
     """`next_page_token` of the page before."""
+    oldest_first: _builtins.bool
+    """List the oldest first."""
     def __init__(
         self,
         *,
@@ -129,10 +132,11 @@ class ListRendersRequest(_message.Message):
         model: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        oldest_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,7 +154,7 @@ class ListRendersResponse(_message.Message):
     """Pass it to get the next page; empty on the last one."""
     @_builtins.property
     def renders(self) -> _containers.RepeatedCompositeFieldContainer[_render_pb2.Render]:
-        """The renders, newest first."""
+        """The renders, in the order that was asked for."""
 
     def __init__(
         self,
@@ -294,21 +298,29 @@ Global___WatchRenderRequest: _TypeAlias = WatchRenderRequest  # noqa: Y015
 
 @_typing.final
 class GetVideoRequest(_message.Message):
-    """Which video."""
+    """Which video, and which part of it. Parts are of a finished video only: for one that still grows `offset` and `length` MUST be 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RENDER_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     render_id: _builtins.str
     """Identifier of the render."""
+    offset: _builtins.int
+    """Bytes to leave out at the beginning. MUST be less than `output.size_bytes` of the render."""
+    length: _builtins.int
+    """Most bytes to send; fewer when the video ends before. 0 for all up to its end."""
     def __init__(
         self,
         *,
         render_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "render_id", b"render_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,3 +351,69 @@ class GetPreviewRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPreviewRequest: _TypeAlias = GetPreviewRequest  # noqa: Y015
+
+@_typing.final
+class GetThumbnailRequest(_message.Message):
+    """Which thumbnail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetThumbnailRequest: _TypeAlias = GetThumbnailRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRenderRequest(_message.Message):
+    """Which render to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRenderRequest: _TypeAlias = DeleteRenderRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRenderResponse(_message.Message):
+    """A render that is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Its identifier."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRenderResponse: _TypeAlias = DeleteRenderResponse  # noqa: Y015

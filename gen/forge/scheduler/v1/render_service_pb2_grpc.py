@@ -107,6 +107,16 @@ class RenderServiceStub:
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetThumbnail = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/GetThumbnail',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetThumbnailRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.DeleteRender = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/DeleteRender',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderResponse.FromString,
+                _registered_method=True)
 
 
 class RenderServiceServicer:
@@ -152,7 +162,7 @@ class RenderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRenders(self, request, context):
-        """Lists the account's renders, newest first.
+        """Lists the account's renders, newest first unless the request says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +214,8 @@ class RenderServiceServicer:
         """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
         While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
         render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
-        the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        the same pictures in another file, and any part of it can be had. RENDER_NOT_FOUND, VIDEO_NOT_READY, INVALID_INPUT.
+        Over HTTP, parts are asked for with the header `Range`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +224,24 @@ class RenderServiceServicer:
     def GetPreview(self, request, context):
         """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
         RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetThumbnail(self, request, context):
+        """Returns a small picture that stands for the finished video, WebP of at most 480 pixels in width: the frame after a third of
+        it, or the newest preview for one whose frame was not kept. RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRender(self, request, context):
+        """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+        One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
+        RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
+        goes on from there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -275,6 +304,16 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     servicer.GetPreview,
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetThumbnail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetThumbnail,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetThumbnailRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'DeleteRender': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRender,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -590,6 +629,60 @@ class RenderService:
             '/forge.scheduler.v1.RenderService/GetPreview',
             forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetThumbnail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/GetThumbnail',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetThumbnailRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRender(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/DeleteRender',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.DeleteRenderResponse.FromString,
             options,
             channel_credentials,
             insecure,

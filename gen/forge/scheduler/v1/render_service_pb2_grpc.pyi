@@ -44,7 +44,7 @@ class RenderServiceStub:
     GetRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderRequest, _render_pb2.Render]
     """Returns one render as it stands. RENDER_NOT_FOUND."""
     ListRenders: _aio.UnaryUnaryMultiCallable[_render_service_pb2.ListRendersRequest, _render_service_pb2.ListRendersResponse]
-    """Lists the account's renders, newest first."""
+    """Lists the account's renders, newest first unless the request says otherwise."""
     CancelRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.CancelRenderRequest, _render_pb2.Render]
     """Stops a render: a queued or paused one at once, a running one within a step. A render that has ended stays as it is.
     RENDER_NOT_FOUND.
@@ -71,11 +71,22 @@ class RenderServiceStub:
     """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
     While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
     render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
-    the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+    the same pictures in another file, and any part of it can be had. RENDER_NOT_FOUND, VIDEO_NOT_READY, INVALID_INPUT.
+    Over HTTP, parts are asked for with the header `Range`.
     """
     GetPreview: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetPreviewRequest, _httpbody_pb2.HttpBody]
     """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
     RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+    """
+    GetThumbnail: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetThumbnailRequest, _httpbody_pb2.HttpBody]
+    """Returns a small picture that stands for the finished video, WebP of at most 480 pixels in width: the frame after a third of
+    it, or the newest preview for one whose frame was not kept. RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+    """
+    DeleteRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]
+    """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+    One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
+    RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
+    goes on from there.
     """
 
 class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -130,7 +141,7 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.ListRendersRequest,
         context: _aio.ServicerContext[_render_service_pb2.ListRendersRequest, _abc.Awaitable[_render_service_pb2.ListRendersResponse]],
     ) -> _abc.Awaitable[_render_service_pb2.ListRendersResponse]:
-        """Lists the account's renders, newest first."""
+        """Lists the account's renders, newest first unless the request says otherwise."""
 
     @_abc_1.abstractmethod
     def CancelRender(
@@ -193,7 +204,8 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
         While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
         render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
-        the same pictures in another file. RENDER_NOT_FOUND, VIDEO_NOT_READY.
+        the same pictures in another file, and any part of it can be had. RENDER_NOT_FOUND, VIDEO_NOT_READY, INVALID_INPUT.
+        Over HTTP, parts are asked for with the header `Range`.
         """
 
     @_abc_1.abstractmethod
@@ -204,6 +216,28 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
         """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
         RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+        """
+
+    @_abc_1.abstractmethod
+    def GetThumbnail(
+        self,
+        request: _render_service_pb2.GetThumbnailRequest,
+        context: _aio.ServicerContext[_render_service_pb2.GetThumbnailRequest, _abc.Awaitable[_httpbody_pb2.HttpBody]],
+    ) -> _abc.Awaitable[_httpbody_pb2.HttpBody]:
+        """Returns a small picture that stands for the finished video, WebP of at most 480 pixels in width: the frame after a third of
+        it, or the newest preview for one whose frame was not kept. RENDER_NOT_FOUND, PREVIEW_NOT_READY.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteRender(
+        self,
+        request: _render_service_pb2.DeleteRenderRequest,
+        context: _aio.ServicerContext[_render_service_pb2.DeleteRenderRequest, _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]],
+    ) -> _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]:
+        """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+        One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
+        RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
+        goes on from there.
         """
 
 def add_RenderServiceServicer_to_server(servicer: RenderServiceServicer, server: _aio.Server) -> None: ...
