@@ -2,9 +2,9 @@
 
     python -m bench.pages [rounds]
 
-The platform runs as `forge up` runs it, with the fleet of the pages. Times are those of whole requests over loopback, through
-the edge, in milliseconds: the median and the 90th of a hundred. Sizes are as sent, compressed, and for the first page
-with everything it loads.
+The platform runs as `forge up` runs it, with the fleet of the pages. Times are those of whole requests over loopback,
+through the edge, in milliseconds: the median and the 90th of a hundred. Sizes are as sent, compressed, and for the
+first page with everything it loads.
 """
 
 import re

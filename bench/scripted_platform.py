@@ -27,7 +27,7 @@ from services.scheduler.usecases.watching import Watching
 
 SLUG = "skywork-skyreels-v2"
 SLOTS = 8
-_SERVICES = ("catalog", "billing-estimate", "accounts")
+_SERVICES = ("catalog", "billing-estimate", "accounts", "web")
 _QUERY_PER_EVENT = "BENCH_QUERY_PER_EVENT"
 _FLEET = f"slots: [{{gpu_type: H200, region: here, count: {SLOTS}, simulated: true, memory_gib: 141}}]\n"
 

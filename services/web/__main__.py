@@ -9,7 +9,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from services.chassis.process import run
+from services.chassis.secret_files import SecretFile
 from services.web.adapters.contract import contract_at
+from services.web.adapters.signed_links import SignedLinks
 from services.web.app import application
 from services.web.config import WebSettings
 from services.web.site import Site
@@ -58,7 +60,7 @@ async def serve(settings: WebSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     async with AsyncExitStack() as stack:
         contract = await stack.enter_async_context(contract_at(settings))
-        app = application(Site(contract, settings))
+        app = application(Site(contract, settings, SignedLinks.with_secret_in(SecretFile(settings.link_secret_path))))
         await stack.enter_async_context(
             serving(settings.web_address, app, grace_seconds=settings.shutdown_grace_seconds)
         )

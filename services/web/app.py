@@ -19,8 +19,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import ForgeError, Kind
-from services.web.pages import catalogue, model, sign_in
+from services.web import links, media
+from services.web.pages import account, catalogue, docs, model, renders, sign_in, status
 from services.web.site import HTTP_CODES, STATIC, Site, error_as_json, site_of
+from services.web.videos import routes as videos
 
 log = structlog.get_logger()
 
@@ -53,7 +55,14 @@ def application(site: Site) -> Starlette:
             Route("/healthz", _healthz),
             *catalogue.ROUTES,
             *model.ROUTES,
+            *renders.ROUTES,
+            *account.ROUTES,
+            *status.ROUTES,
+            *docs.ROUTES,
             *sign_in.ROUTES,
+            *media.ROUTES,
+            *links.ROUTES,
+            *videos.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(_Traced), Middleware(_Guarded), Middleware(GZipMiddleware, minimum_size=1000)],

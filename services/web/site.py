@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.status import to_status
 from services.web.adapters.contract import Contract
+from services.web.adapters.signed_links import SignedLinks
 from services.web.config import WebSettings
 from services.web.domain import words
 from services.web.viewer import viewer_of
@@ -49,11 +50,12 @@ _WORDS = (
 
 
 class Site:
-    """The contract, the settings and the templates of one installation."""
+    """The contract, the settings, the templates, and what signs links to videos, of one installation."""
 
-    def __init__(self, contract: Contract, settings: WebSettings) -> None:
+    def __init__(self, contract: Contract, settings: WebSettings, links: SignedLinks) -> None:
         self.contract = contract
         self.settings = settings
+        self.links = links
         self._templates = _templates()
 
     def page(self, request: Request, template: str, *, status: int = 200, **facts: Any) -> Response:

@@ -284,7 +284,7 @@ def _steps(selection: Selection) -> list[dict[str, Any]]:
         {
             "name": "prewarm",
             "title": "Prewarm target",
-            "text": "Starts the version before traffic that cannot wait. It holds, and costs, a device until it has idled.",
+            "text": "Starts the version before traffic that cannot wait. It costs its device until it has idled.",
             "method": "POST",
             "path": f"{family}/start",
             "body": {name: value for name, value in start.items() if value != ""},

@@ -1,6 +1,7 @@
-"""A real Envoy with the real accounts service, and fakes of the other services that remember what reached them."""
+"""A real Envoy with the real accounts and web services, and fakes of the others that remember what reached them."""
 
 import asyncio
+import hashlib
 import importlib
 import os
 import socket
@@ -9,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,13 @@ import pytest
 import pytest_asyncio
 from forge.billing.v1 import billing_estimate_service_pb2
 from forge.catalog.v1 import catalog_service_pb2
-from forge.scheduler.v1 import probe_service_pb2, render_service_pb2, runtime_service_pb2, webhook_service_pb2
+from forge.scheduler.v1 import (
+    probe_service_pb2,
+    render_pb2,
+    render_service_pb2,
+    runtime_service_pb2,
+    webhook_service_pb2,
+)
 from google.api import httpbody_pb2
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
@@ -25,7 +33,15 @@ from grpc import aio
 from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
 from services.accounts.domain import new_secret
 from services.chassis.errors import ForgeError, Kind
+from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
+from services.chassis.wire import timestamp
+from services.web.__main__ import serving as serving_pages
+from services.web.adapters.contract import contract_at
+from services.web.adapters.signed_links import SignedLinks
+from services.web.app import application
+from services.web.config import WebSettings
+from services.web.site import Site
 
 CATALOG = [catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"]]
 BILLING = [billing_estimate_service_pb2.DESCRIPTOR.services_by_name["BillingEstimateService"]]
@@ -46,7 +62,22 @@ class Services:
     left: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
     """Methods whose client went away before the answer."""
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
-    """A stream waits for this after its first message, and so does every call for a model or a webhook named "slow"."""
+    """A stream waits for this after its first message, and so does every call for a model or a webhook named "slow". Of
+    videos only one waits that still grows: that of the render named "growing"; all other renders are finished."""
+
+    cuts_off: bool = False
+    """Whether the video that grows breaks off instead."""
+
+    def render(self, render_id: str) -> render_pb2.Render:
+        """A render as `GetRender` has it."""
+        render = render_pb2.Render(id=render_id, slug="a-model", status="running")
+        if render_id != "growing":
+            render.status = "succeeded"
+            render.ended_at.CopyFrom(timestamp(datetime(2026, 1, 1, tzinfo=UTC)) or render.ended_at)
+            render.output.size_bytes = len(self.video)
+            render.output.sha256 = hashlib.sha256(self.video).hexdigest()
+            render.output.media_type = "video/mp4"
+        return render
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -91,6 +122,10 @@ class _Fake:
                 )
             return answer()
 
+        async def render(request: Any, context: Any) -> Any:
+            await unary(request, context)
+            return self._services.render(request.render_id)
+
         async def events(request: Any, context: Any) -> AsyncIterator[Any]:
             remember(request, context)
             yield answer(seq=1, message="first")
@@ -105,10 +140,20 @@ class _Fake:
 
         async def video(request: Any, context: Any) -> AsyncIterator[Any]:
             remember(request, context)
-            for start in range(0, len(self._services.video), 65_536):
-                yield httpbody_pb2.HttpBody(content_type="video/mp4", data=self._services.video[start : start + 65_536])
+            wanted = self._services.video[request.offset :][: request.length or None]
+            try:
+                for start in range(0, len(wanted), 65_536):
+                    yield httpbody_pb2.HttpBody(content_type="video/mp4", data=wanted[start : start + 65_536])
+                    if request.render_id == "growing":
+                        await self._services.may_end.wait()
+                        if self._services.cuts_off:
+                            raise ForgeError("it ends here", kind=Kind.CONFLICT, reason="VIDEO_CUT_OFF")
+            except asyncio.CancelledError:
+                self._services.left.put_nowait(name)
+                raise
 
-        return {"WatchRender": events, "WatchFamily": statuses, "GetVideo": video}.get(name, unary)
+        special = {"WatchRender": events, "WatchFamily": statuses, "GetVideo": video, "GetRender": render}
+        return special.get(name, unary)
 
 
 @dataclass(frozen=True)
@@ -223,7 +268,9 @@ async def services() -> Services:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def addresses(services: Services, accounts_address: str) -> AsyncIterator[EdgeAddresses]:
+async def addresses(
+    services: Services, accounts_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[EdgeAddresses]:
     """Every service running, and a free address for an edge."""
     async with AsyncExitStack() as stack:
         ports = [
@@ -233,13 +280,26 @@ async def addresses(services: Services, accounts_address: str) -> AsyncIterator[
             for group in (CATALOG, BILLING, SCHEDULER)
         ]
         catalog, billing_estimate, scheduler = (f"127.0.0.1:{port}" for port in ports)
-        yield EdgeAddresses(
+        found = EdgeAddresses(
             listen=free_address(),
             catalog=catalog,
             billing_estimate=billing_estimate,
             accounts=accounts_address,
             scheduler=scheduler,
+            web=free_address(),
         )
+        settings = WebSettings(
+            home=tmp_path_factory.mktemp("web-home"),
+            catalog_address=catalog,
+            billing_estimate_address=billing_estimate,
+            accounts_address=accounts_address,
+            scheduler_address=scheduler,
+        )
+        contract = await stack.enter_async_context(contract_at(settings))
+        links = SignedLinks.with_secret_in(SecretFile(settings.link_secret_path))
+        pages = application(Site(contract, settings, links))
+        await stack.enter_async_context(serving_pages(found.web, pages, grace_seconds=0))
+        yield found
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ async def test_two_authorization_headers_open_nothing(edge, keys):
     assert (await edge.http.get("/v1/account", headers=headers)).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/v1", "/v1/models/a/b/c", "/forge.catalog.v1.CatalogService/Nope"])
+@pytest.mark.parametrize("path", ["/nope", "/v1", "/v1/models/a/b/c", "/forge.catalog.v1.CatalogService/Nope"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "HEAD"])
 async def test_unknown_paths_need_a_key_too(method, path, edge):
     assert (await edge.http.request(method, path)).status_code == 401

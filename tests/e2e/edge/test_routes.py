@@ -106,7 +106,6 @@ async def test_a_request_without_an_id_gets_one(edge, keys, services):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
         ("GET", "/nope"),
         ("PUT", "/v1/models"),
         ("OPTIONS", "/v1/models"),

@@ -1,9 +1,9 @@
 """A render is seen while it is made: the first frames play long before the end, and previews show what comes."""
 
 import io
-import itertools
 
 import av
+import httpx
 import pytest
 from forge.scheduler.v1 import render_service_pb2, render_service_pb2_grpc
 from grpc import aio
@@ -79,9 +79,9 @@ def test_a_growing_video_of_a_canceled_render_breaks_off(platform, rest, eventua
         parts = answer.iter_bytes()
         next(parts)
         rest.post(f"{path}/cancel")
-        left = b"".join(itertools.islice(parts, 10_000))
+        with pytest.raises(httpx.RemoteProtocolError):  # nobody takes it for a whole one
+            list(parts)
     assert rest.get(path).json()["status"] == "canceled"
-    assert len(left) < 10_000_000
 
 
 @pytest.mark.parametrize("slug", [SVD, SKYREELS])

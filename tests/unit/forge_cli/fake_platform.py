@@ -202,6 +202,14 @@ class Renders:
         self.platform.admit(context)
         return httpbody_pb2.HttpBody(content_type="image/webp", data=PREVIEW)
 
+    def GetThumbnail(self, request: Any, context: Any) -> httpbody_pb2.HttpBody:
+        self.platform.admit(context)
+        return httpbody_pb2.HttpBody(content_type="image/webp", data=PREVIEW)
+
+    def DeleteRender(self, request: Any, context: Any) -> render_service_pb2.DeleteRenderResponse:
+        self.platform.admit(context)
+        return render_service_pb2.DeleteRenderResponse(render_id=request.render_id)
+
 
 class Catalog:
     """One model, called toy."""

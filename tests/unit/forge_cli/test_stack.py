@@ -111,14 +111,14 @@ def test_a_second_interruption_ends_the_wait_for_calls_and_nothing_is_left_behin
     assert not options.home.api_base_file.exists()
 
 
-def test_the_edge_ends_first_then_the_scheduler_which_has_time_for_its_drain(options, monkeypatch):
+def test_the_edge_ends_first_then_the_pages_then_the_scheduler_which_has_time_for_its_drain(options, monkeypatch):
     monkeypatch.setenv("FORGE_DRAIN_SECONDS", "600")
     recorder = Recorder(monkeypatch)
     with running_stack(options):
         pass
     order = {program.name: program.order for program in recorder.programs}
-    others = {name: at for name, at in order.items() if name not in ("edge", "scheduler")}
-    assert order["edge"] > order["scheduler"] > max(others.values())
+    others = {name: at for name, at in order.items() if name not in ("edge", "web", "scheduler")}
+    assert order["edge"] > order["web"] > order["scheduler"] > max(others.values())
     (scheduler,) = [program for program in recorder.programs if program.name == "scheduler"]
     assert scheduler.stop_seconds >= 600 + 8 + 5
     assert recorder.patience_seconds > scheduler.stop_seconds

@@ -23,6 +23,7 @@ export async function api(method, path, body) {
   const details = found?.details ?? [];
   const reason = details.find((detail) => detail["@type"] === `${DETAIL}ErrorInfo`)?.reason ?? "";
   const fields = details.find((detail) => detail["@type"] === `${DETAIL}BadRequest`)?.field_violations ?? [];
+  if (response.status === 401) throw failure(401, reason, "The session has ended: sign in again.");
   const violations = fields.map(({ field, description }) => ({ field, description }));
   throw failure(response.status, reason, found?.message || `The platform answered with ${response.status}.`, violations);
 }
