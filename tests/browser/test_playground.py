@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.platforms import SKYREELS, SVD
+from tests.platforms import SKYREELS, SVD, eventually
 
 A_RENDER = re.compile(r"rnd_[0-9a-z]{26}")
 
@@ -50,7 +50,7 @@ def test_the_example_runs_as_it_stands_and_its_video_plays(slug: str, page: Page
     assert len(set(fractions)) > 3
     assert seen
     expect(output.locator(".chip")).to_have_text("succeeded")
-    page.wait_for_function("document.querySelector('#output video')?.readyState >= 2")
+    eventually(lambda: page.evaluate("document.querySelector('#output video').readyState >= 2"))
     assert plays(page)
     with page.expect_download() as download:
         output.get_by_role("link", name="Download").click()
@@ -64,7 +64,7 @@ def test_the_first_frames_play_while_the_rest_is_made(page: Page):
     output = run(page)
     video = output.locator("video")
     expect(video).to_be_visible(timeout=60_000)
-    page.wait_for_function("document.querySelector('#output video').videoWidth > 0")
+    eventually(lambda: page.evaluate("document.querySelector('#output video').videoWidth > 0"))
     expect(output.locator(".chip")).to_have_text("running")
     output.get_by_role("button", name="Cancel").click()
     expect(output.locator(".chip")).to_have_text("canceled", timeout=30_000)
