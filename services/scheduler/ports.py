@@ -160,7 +160,7 @@ class RenderStore(Protocol):
         ...
 
     async def inputs(self, render_id: str) -> Mapping[str, Any]:
-        """The complete inputs of a render."""
+        """The complete inputs of a render. A deleted one has none."""
         ...
 
     async def with_status(self, *statuses: RenderStatus) -> Sequence[Render]:

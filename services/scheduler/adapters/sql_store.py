@@ -64,6 +64,7 @@ _EVENTS = (
     .order_by(_events.c.seq)
     .limit(sa.bindparam("at_most"))
 )
+_FORGET_INPUTS = sa.delete(_inputs).where(_inputs.c.render_id == sa.bindparam("of_id"))
 _INPUTS = sa.select(_inputs.c.body).where(_inputs.c.render_id == sa.bindparam("of_id"))
 
 Outbox = Callable[[sa.Connection, Render, RenderEvent], None]
@@ -120,6 +121,8 @@ class SqlRenderStore:
                 return None
             after = replace(after, last_seq=before.last_seq + 1)
             connection.execute(_ADVANCE, {**_row(after), "of_id": render_id, "of_epoch": before.epoch})
+            if after.deleted_at:
+                connection.execute(_FORGET_INPUTS, {"of_id": render_id})
             return self._append(connection, after, message, is_new_status=after.status is not before.status)
 
         return await self._database.write(advance)

@@ -1,6 +1,9 @@
 """Deleting renders: what goes, what stays, and what happens to those that go on from it."""
 
+import asyncio
+
 import pytest
+from sqlalchemy.exc import NoResultFound
 
 from services.chassis.errors import ServiceUnavailable
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
@@ -55,6 +58,15 @@ async def test_a_deleted_render_is_found_nowhere_and_its_files_are_gone(open_she
         assert videos.removed == [(f"renders/{render.id}", set())]
 
 
+async def test_its_prompt_and_pictures_are_gone_and_those_of_others_are_not(open_shelf):
+    async with open_shelf() as house:
+        kept, render = [await house.finished(await house.create()) for _ in range(2)]
+        await house.assembly.scheduler.delete("ann", render.id)
+        assert (await house.store.inputs(kept.id))["prompt"]
+        with pytest.raises(NoResultFound):
+            await house.store.inputs(render.id)
+
+
 async def test_what_it_took_stays_on_record(open_shelf):
     async with open_shelf() as house:
         render = await house.finished(await house.create())
@@ -96,10 +108,12 @@ async def test_a_render_that_takes_long_to_stop_is_there_until_it_has(open_shelf
     async with open_shelf(ScriptedWorkers(free=False)) as house:
         render = await house.create()
         await house.workers.let_through(2)
-        await house.until(render, at_step(1))
+        running = await house.until(render, at_step(1))
+        house.workers.workers[running.runtime_id].ignores_cancel = True
         with pytest.raises(RenderNotEnded):
             await house.assembly.scheduler.delete("ann", render.id)
         assert videos.removed == []
+        await house.workers.let_through(100)
         await house.finished(render)
         await house.assembly.scheduler.delete("ann", render.id)
         assert await listed(house) == []
@@ -120,8 +134,10 @@ async def test_a_render_whose_files_cannot_be_removed_is_found_until_they_are(op
 async def test_a_checkpoint_that_a_branch_is_to_go_on_from_stays(open_shelf, videos):
     async with open_shelf(ScriptedWorkers(free=False)) as house:
         paused = await house.create(pause_after_step=2)
-        await house.workers.let_through(100)
-        paused = await house.until(paused, is_paused)
+        while not is_paused(paused):  # not a moment more, which would be the branch's
+            await house.workers.let_through(1)
+            await asyncio.sleep(0.02)
+            paused = await house.store.get("ann", paused.id)
         branch = await house.assembly.scheduler.branch("ann", paused.id, {"prompt": "b"}, idempotency_key=None)
         await house.assembly.scheduler.delete("ann", paused.id)
         assert branch.branch_of == paused.id

@@ -238,7 +238,7 @@ class RenderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRender(self, request, context):
-        """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+        """Deletes a render with its inputs, video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
         One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
         RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
         goes on from there.

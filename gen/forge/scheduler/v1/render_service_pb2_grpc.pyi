@@ -83,7 +83,7 @@ class RenderServiceStub:
     it, or the newest preview for one whose frame was not kept. RENDER_NOT_FOUND, PREVIEW_NOT_READY.
     """
     DeleteRender: _aio.UnaryUnaryMultiCallable[_render_service_pb2.DeleteRenderRequest, _render_service_pb2.DeleteRenderResponse]
-    """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+    """Deletes a render with its inputs, video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
     One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
     RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
     goes on from there.
@@ -234,7 +234,7 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _render_service_pb2.DeleteRenderRequest,
         context: _aio.ServicerContext[_render_service_pb2.DeleteRenderRequest, _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]],
     ) -> _abc.Awaitable[_render_service_pb2.DeleteRenderResponse]:
-        """Deletes a render with its video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
+        """Deletes a render with its inputs, video, previews and checkpoints: nobody finds it any more, and its idempotency key is free again.
         One that has not ended is canceled first. What it cost stays in the account's receipts and usage. RENDER_NOT_FOUND,
         RENDER_NOT_ENDED while it is still being canceled, SERVICE_UNAVAILABLE when its files cannot be removed now; asking again
         goes on from there.
