@@ -12,7 +12,7 @@ DECISIONS = "adr"
 _SHELVES: Mapping[str, Sequence[str]] = {
     "Begin": ("readme", "architecture", "glossary"),
     "Run": ("operations", "adding-a-model", "edge"),
-    "Call": ("webhooks",),
+    "Call": ("web", "videos-dialect", "webhooks"),
     "Inside": ("engines", "performance", "reliability", "simulation"),
 }
 _MORE = "More"
