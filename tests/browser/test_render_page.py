@@ -70,3 +70,20 @@ def test_the_list_of_renders_is_narrowed_and_leads_to_each(page: Page, platform:
     page.locator(f'a[href="/renders/{render_id}"]').first.click()
     expect(page).to_have_url(f"{platform.url}/renders/{render_id}")
     expect(page.locator("#status")).to_have_text("succeeded", timeout=60_000)
+
+
+def test_a_render_is_deleted_once_one_has_said_yes(page: Page, platform: Platform):
+    render_id = created(platform, SKYREELS)
+    page.goto(f"/renders/{render_id}")
+    expect(page.locator("#status")).to_have_text("succeeded", timeout=60_000)
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    page.reload()
+    expect(page.locator("#status")).to_have_text("succeeded")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/renders")
+    expect(page.locator(f'a[href="/renders/{render_id}"]')).to_have_count(0)
+    response = page.goto(f"/renders/{render_id}")
+    assert response is not None
+    assert response.status == 404

@@ -84,7 +84,7 @@ def time_left(p50: float | None, p90: float | None) -> str:
 
 
 def actions(render: Mapping[str, Any], *, may_render: bool) -> tuple[str, ...]:
-    """What whoever looks can do with a render: cancel, retry, continue, branch."""
+    """What whoever looks can do with a render: cancel, retry, continue, branch, delete."""
     if not may_render:
         return ()
     status = render["status"]
@@ -92,7 +92,9 @@ def actions(render: Mapping[str, Any], *, may_render: bool) -> tuple[str, ...]:
         return ("continue", "branch", "cancel")
     if status in ("queued", "running"):
         return ("cancel",)
-    return ("retry",) if status in OVER - {"succeeded"} else ()
+    if status not in OVER:
+        return ()
+    return ("delete",) if status == "succeeded" else ("retry", "delete")
 
 
 def remedy(error: Mapping[str, Any] | None) -> str:

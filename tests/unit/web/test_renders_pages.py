@@ -243,10 +243,10 @@ async def test_a_failed_render_says_why_and_what_helps(browser: Browser, platfor
         ("running", ["cancel"]),
         ("paused", ["continue", "continue", "cancel", "branch"]),
         ("canceling", []),
-        ("succeeded", []),
-        ("failed", ["retry"]),
-        ("canceled", ["retry"]),
-        ("expired", ["retry"]),
+        ("succeeded", ["delete"]),
+        ("failed", ["retry", "delete"]),
+        ("canceled", ["retry", "delete"]),
+        ("expired", ["retry", "delete"]),
     ],
 )
 async def test_what_can_be_done_depends_on_the_status(

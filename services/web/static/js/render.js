@@ -228,6 +228,7 @@ async function act(what, form) {
   const wrong = byId("went-wrong");
   const buttons = [...byId("doings").querySelectorAll("button")];
   wrong.textContent = "";
+  if (what === "delete" && !confirm("Delete this render with its inputs, video and previews? What it cost stays in the usage.")) return;
   let body;
   try {
     body = bodyOf(what, form);
@@ -238,6 +239,10 @@ async function act(what, form) {
   }
   for (const button of buttons) button.disabled = true;
   try {
+    if (what === "delete") {
+      await api("DELETE", path);
+      return void (location.href = "/renders");
+    }
     const render = await api("POST", `${path}/${what}`, body);
     if (render.id !== renderId) return void (location.href = `/renders/${encodeURIComponent(render.id)}`);
     refreshSoon();
@@ -249,7 +254,7 @@ async function act(what, form) {
 }
 
 function bodyOf(what, form) {
-  if (what === "cancel") return undefined;
+  if (what === "cancel" || what === "delete") return undefined;
   if (!form) return {};
   const fields = new FormData(form);
   if (what === "continue") return { pause_after_step: Number(fields.get("pause_after_step")) };
