@@ -30,9 +30,10 @@ up: setup ## run the platform until Ctrl-C
 	$(BIN)/forge up --home .forge
 
 .PHONY: test
-test: setup browser ## run every test: first what is small, then what starts whole platforms
+test: setup browser ## run every test: first what is small, then what starts whole platforms, then browsers
 	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
-	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e tests/browser
+	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/browser
 
 .PHONY: browser
 browser: ## see that there is a Chromium for the tests; install Debian's where that is missing and allowed
