@@ -17,6 +17,7 @@ EXAMPLES = {
 }
 _ARGUMENTS = (
     "--no-sandbox",  # tests may run as root
+    "--disable-dev-shm-usage",  # containers have little of it
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
