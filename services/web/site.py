@@ -11,13 +11,13 @@ from jinja2 import Environment, FileSystemLoader, Undefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from services.chassis.errors import ForgeError, Kind
+from services.chassis.errors import ForgeError, Kind, Unauthenticated
 from services.chassis.status import to_status
 from services.web.adapters.contract import Contract
 from services.web.adapters.signed_links import SignedLinks
 from services.web.config import WebSettings
 from services.web.domain import words
-from services.web.viewer import viewer_of
+from services.web.viewer import Viewer, viewer_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -73,6 +73,14 @@ class Site:
 def site_of(request: Request) -> Site:
     """The site a request was sent to."""
     return request.app.state.site
+
+
+def reader_of(request: Request) -> Viewer:
+    """Who looks at a page that visitors may see too. Raises Unauthenticated where the installation forbids that."""
+    viewer = viewer_of(request)
+    if not (viewer.is_known or site_of(request).settings.public_catalogue):
+        raise Unauthenticated
+    return viewer
 
 
 def base_url_of(request: Request) -> str:

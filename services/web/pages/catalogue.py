@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis.errors import Unauthenticated
 from services.web.adapters.contract import all_of, ask, ask_or_none
-from services.web.site import site_of
-from services.web.viewer import viewer_of
+from services.web.site import Site, reader_of, site_of
+from services.web.viewer import Viewer
 
 _MOST_TAGS = 12
 _PAGE = 24
@@ -21,9 +20,7 @@ _PAGE = 24
 
 async def show(request: Request) -> Response:
     """Cards of the models that fit."""
-    site, viewer = site_of(request), viewer_of(request)
-    if not (viewer.is_known or site.settings.public_catalogue):
-        raise Unauthenticated
+    site, viewer = site_of(request), reader_of(request)
     wanted = {name: request.query_params.get(name, "") for name in ("query", "modality", "tag")}
     found, everything = await all_of(
         ask(
@@ -48,7 +45,7 @@ async def show(request: Request) -> Response:
     )
 
 
-async def _card(site: Any, viewer: Any, model: dict[str, Any]) -> dict[str, Any]:
+async def _card(site: Site, viewer: Viewer, model: dict[str, Any]) -> dict[str, Any]:
     """A model, how warm it is, and its best targets as far as somebody says."""
     slug = model["slug"]
     targets, status = await all_of(

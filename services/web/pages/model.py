@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.chassis.errors import ForgeError, Kind, Unauthenticated
+from services.chassis.errors import ForgeError, Kind
 from services.web.adapters.contract import all_of, ask, ask_or_none
 from services.web.adapters.pictures import shown_as_png
 from services.web.domain.forms import fields_of, rules_of
 from services.web.domain.performance import readiness_of, table_of
-from services.web.site import Site, base_url_of, site_of
-from services.web.viewer import Viewer, known_viewer_of, viewer_of
+from services.web.site import Site, base_url_of, reader_of, site_of
+from services.web.viewer import Viewer, known_viewer_of
 
 _REQUESTS = ("curl", "python", "javascript", "python_grpc", "grpc")
 _PREFLIGHT = ("reliability", "estimate", "status", "warm_up")
@@ -78,7 +78,7 @@ class Selection:
 
 async def show(request: Request) -> Response:
     """The whole page."""
-    site, viewer = site_of(request), _reader(request)
+    site, viewer = site_of(request), reader_of(request)
     wanted = Selection.of(request)
     catalog = site.contract.catalog
     model = await ask(catalog.GetModel, catalog_service_pb2.GetModelRequest(slug=wanted.slug), viewer.caller)
@@ -145,7 +145,7 @@ async def show(request: Request) -> Response:
 
 async def runtime(request: Request) -> Response:
     """The runtime panel alone, for a page that watches it."""
-    site, viewer, selection = site_of(request), _reader(request), Selection.of(request)
+    site, viewer, selection = site_of(request), reader_of(request), Selection.of(request)
     return site.page(request, "model_runtime.html", selection=selection, **await _runtime(site, viewer, selection))
 
 
@@ -154,13 +154,6 @@ async def history(request: Request) -> Response:
     site, viewer, selection = site_of(request), known_viewer_of(request), Selection.of(request)
     found = await _history(site, viewer, selection)
     return site.page(request, "model_history.html", selection=selection, history=found)
-
-
-def _reader(request: Request) -> Viewer:
-    viewer = viewer_of(request)
-    if not (viewer.is_known or site_of(request).settings.public_catalogue):
-        raise Unauthenticated
-    return viewer
 
 
 async def _routes(site: Site, viewer: Viewer, wanted: Selection) -> tuple[Selection, dict[str, Any], str]:
