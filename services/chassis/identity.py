@@ -67,6 +67,17 @@ def service_caller(service: str) -> Caller:
     )
 
 
+def caller_in(headers: Mapping[str, str]) -> Caller | None:
+    """The caller that the edge, or a sibling, names in the headers of a request; None when it names none."""
+    if not headers.get(ACCOUNT_HEADER):
+        return None
+    return Caller(
+        account=headers[ACCOUNT_HEADER],
+        key_id=headers.get(KEY_ID_HEADER, ""),
+        scopes=frozenset(filter(None, headers.get(SCOPES_HEADER, "").split(","))),
+    )
+
+
 def is_service(headers: Mapping[str, str]) -> bool:
     """Whether a service of the platform calls on its own account."""
     return headers.get(KEY_ID_HEADER, "").startswith(_SERVICE_KEY)
@@ -81,14 +92,9 @@ def admit(method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> No
     scope = required_scope(method)
     if scope is None:
         return
-    headers = {key: value for key, value in metadata or () if isinstance(value, str)}
-    if not headers.get(ACCOUNT_HEADER):
+    found = caller_in({key: value for key, value in metadata or () if isinstance(value, str)})
+    if found is None:
         raise Unauthenticated
-    found = Caller(
-        account=headers[ACCOUNT_HEADER],
-        key_id=headers.get(KEY_ID_HEADER, ""),
-        scopes=frozenset(filter(None, headers.get(SCOPES_HEADER, "").split(","))),
-    )
     if not found.may(scope):
         raise MissingScope(scope)
     _caller.set(found)

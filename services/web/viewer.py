@@ -31,11 +31,9 @@ class Viewer:
 
 def viewer_of(request: Request) -> Viewer:
     """Who sent a request."""
-    account = request.headers.get(identity.ACCOUNT_HEADER, "")
-    if not account:
+    caller = identity.caller_in(request.headers)
+    if caller is None:
         return Viewer(VISITOR)
-    scopes = frozenset(filter(None, request.headers.get(identity.SCOPES_HEADER, "").split(",")))
-    caller = Caller(account, request.headers.get(identity.KEY_ID_HEADER, ""), scopes)
     return Viewer(caller, request.headers.get(identity.SESSION_HEADER, ""))
 
 
