@@ -9,7 +9,14 @@ SVD = "stabilityai-stable-video-diffusion"
 
 @pytest.mark.parametrize(
     "module",
-    ["services.catalog", "services.billing_estimate", "services.accounts", "services.scheduler", "envoy.yaml"],
+    [
+        "services.catalog",
+        "services.billing_estimate",
+        "services.accounts",
+        "services.scheduler",
+        "services.web",
+        "envoy.yaml",
+    ],
 )
 def test_a_killed_service_is_back_within_seconds_and_nothing_is_lost(platform, rest, eventually, module):
     render = rest.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).json()
