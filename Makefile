@@ -43,8 +43,9 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 .PHONY: full-size sim faults
-full-size: setup ## run the demo and the example requests at their full size, and check what comes out
+full-size: setup ## run in full what make test cuts short: the demo, the example requests, the simulation, memory
 	$(BIN)/pytest --full-size tests/e2e/platform/test_demo.py
+	$(BIN)/pytest --full-size -m cut_short -n 2 tests/simulation tests/unit/inference_worker
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table

@@ -11,4 +11,4 @@ settings.load_profile("forge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full-size", action="store_true", help="render the example requests of the pages as they stand")
+    parser.addoption("--full-size", action="store_true", help="take no quick cut: the example requests of the pages as they stand, every seed, every video")

@@ -25,7 +25,7 @@ SMALLER = {
 STEPS = {SVD: 5, SKYREELS: 15, WAN: 10}
 STEPS_IN_FULL = {SVD: 25, SKYREELS: 40, WAN: 50}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.cut_short, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
