@@ -11,4 +11,8 @@ settings.load_profile("forge")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full-size", action="store_true", help="take no quick cut: the example requests of the pages as they stand, every seed, every video")
+    parser.addoption(
+        "--full-size",
+        action="store_true",
+        help="take no quick cuts: example requests as they stand, every seed, every video",
+    )

@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { startPlayground } from "./playground.js";
-import { ready } from "./swap.js";
+import { load, ready } from "./swap.js";
 import { dollars, element, milliseconds, target } from "./words.js";
 
 // What the answer of a step comes to, in a sentence.
@@ -57,12 +57,8 @@ function watchRuntime(panel) {
     isAsking = true;
     while (isStale) {
       isStale = false;
-      try {
-        const response = await fetch(partial, { headers: { accept: "text/html" } });
-        if (response.ok) replace(panel, await response.text());
-      } catch {
-        // the next change, or the next sign of life, asks again
-      }
+      const fresh = await load(partial).catch(() => null); // the next change, or the next sign of life, asks again
+      if (fresh) replace(panel, fresh.body.childNodes);
       await new Promise((done) => setTimeout(done, 400));
     }
     isAsking = false;
@@ -81,10 +77,10 @@ function watchRuntime(panel) {
 }
 
 // New contents, but what was said stays, and so does the focus.
-function replace(panel, html) {
+function replace(panel, contents) {
   const said = panel.querySelector("#runtime-said")?.textContent ?? "";
   const focused = panel.contains(document.activeElement) ? document.activeElement.id : "";
-  panel.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+  panel.replaceChildren(...contents);
   const line = panel.querySelector("#runtime-said");
   if (line) line.textContent = said;
   ready(panel);

@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { follow, isOver, progressText } from "./following.js";
+import { load } from "./swap.js";
 import { element, dollars, gib, milliseconds, seconds, share, target } from "./words.js";
 
 const ESTIMATE_AFTER_MS = 350;
@@ -115,13 +116,8 @@ export function startPlayground(form, { isSignedIn }) {
     shown = renderView(output, render, refreshHistory);
   }
   async function refreshHistory() {
-    const list = document.getElementById("history");
-    try {
-      const response = await fetch(`/models/${encodeURIComponent(slug)}/history`, { headers: { accept: "text/html" } });
-      if (response.ok) list.replaceChildren(...new DOMParser().parseFromString(await response.text(), "text/html").body.childNodes);
-    } catch {
-      // what is shown stays
-    }
+    const fresh = await load(`/models/${encodeURIComponent(slug)}/history`).catch(() => null); // what is shown stays
+    if (fresh) document.getElementById("history").replaceChildren(...fresh.body.childNodes);
   }
 
   form.addEventListener("input", changed);

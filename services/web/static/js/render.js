@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { follow, isOver, progressText } from "./following.js";
-import { ready } from "./swap.js";
+import { load, ready } from "./swap.js";
 import { share } from "./words.js";
 
 const REFRESH_MS = 400;
@@ -167,15 +167,8 @@ function refreshSoon() {
 }
 
 async function refresh() {
-  let fresh;
-  try {
-    const response = await fetch(location.pathname, { headers: { accept: "text/html" } });
-    if (!response.ok) return;
-    fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-  } catch {
-    return;
-  }
-  const found = fresh.getElementById("render");
+  const fresh = await load(location.pathname).catch(() => null);
+  const found = fresh?.getElementById("render");
   if (!found) return;
   const isEnd = isOver(found.dataset.status);
   for (const part of found.querySelectorAll("[data-part]")) {

@@ -1,19 +1,15 @@
 // The list of renders: what is under way is looked at again while somebody sees it, and pictures that are missing give way.
 
+import { load } from "./swap.js";
+
 const EVERY_MS = 3000;
 
 async function look() {
   const list = document.getElementById("found");
   if (document.hidden || !("underWay" in list.dataset) || list.getAttribute("aria-busy")) return;
   const address = location.href;
-  let found;
-  try {
-    const response = await fetch(address, { headers: { accept: "text/html" } });
-    if (!response.ok) return;
-    found = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("found");
-  } catch {
-    return;
-  }
+  const fresh = await load(address).catch(() => null);
+  const found = fresh?.getElementById("found");
   if (!found || address !== location.href || !list.isConnected) return;
   keepPictures(list, found);
   const focused = list.contains(document.activeElement) ? document.activeElement.id : "";

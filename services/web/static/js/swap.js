@@ -8,7 +8,7 @@ export async function swap(address, selector) {
   const region = document.querySelector(selector);
   region.setAttribute("aria-busy", "true");
   try {
-    const found = await part(address, selector);
+    const found = (await load(address))?.querySelector(selector);
     if (mine !== asked) return;
     if (!found) return void (location.href = address);
     put(region, found);
@@ -21,7 +21,7 @@ export async function swap(address, selector) {
 // The same without touching the address: for parts that change by themselves. Returns whether it was shown.
 export async function refresh(address, selector) {
   try {
-    const found = await part(address, selector);
+    const found = (await load(address))?.querySelector(selector);
     const region = document.querySelector(selector);
     if (!found || !region) return false;
     put(region, found);
@@ -37,10 +37,10 @@ export function ready(root) {
   for (const control of root.querySelectorAll(controls)) control.hidden = false;
 }
 
-async function part(address, selector) {
+// The page at `address` as a document; null where it is refused. Throws where the platform does not answer.
+export async function load(address) {
   const response = await fetch(address, { headers: { accept: "text/html" } });
-  if (!response.ok) return null;
-  return new DOMParser().parseFromString(await response.text(), "text/html").querySelector(selector);
+  return response.ok ? new DOMParser().parseFromString(await response.text(), "text/html") : null;
 }
 
 function put(region, found) {
