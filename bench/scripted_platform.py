@@ -67,7 +67,13 @@ def scripted_platform(home: Path, *, query_per_event: bool = False) -> Iterator[
     fleet = home / "fleet.yaml"
     fleet.write_text(_FLEET)
     environment = {f"FORGE_{name.replace('-', '_').upper()}_ADDRESS": address for name, address in addresses.items()}
-    environment |= {"FORGE_HOME": str(home), "FORGE_FLEET": str(fleet), "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    environment |= {
+        "FORGE_HOME": str(home),
+        "FORGE_FLEET": str(fleet),
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
+        "FORGE_PLAINTEXT": "true",
+    }
+    environment |= {"FORGE_RATE_LIMIT_PER_SECOND": "0"}  # what is measured is not how often one key may ask
     environment |= {_QUERY_PER_EVENT: "1"} if query_per_event else {}
     subprocess.run(
         [sys.executable, "-m", "services.accounts", "first-key"],

@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from services.chassis.identity import Caller
 from services.chassis.server import MAX_MESSAGE_BYTES
+from services.chassis.trust import PLAIN_LOOPBACK, Trust
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -25,23 +26,32 @@ CHANNEL_OPTIONS = (
 
 
 @asynccontextmanager
-async def channel_to(address: str, caller: Caller) -> AsyncIterator[aio.Channel]:
-    """An open channel to "host:port" that speaks for `caller`."""
-    async with channel(address, _IdentifyUnary(caller), _IdentifyStream(caller)) as opened:
+async def channel_to(
+    address: str, caller: Caller, *, trust: Trust = PLAIN_LOOPBACK, peer: str = ""
+) -> AsyncIterator[aio.Channel]:
+    """An open channel to the program `peer` at "host:port" that speaks for `caller`."""
+    async with channel(address, _IdentifyUnary(caller), _IdentifyStream(caller), trust=trust, peer=peer) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def channel(address: str, *interceptors: aio.ClientInterceptor) -> AsyncIterator[aio.Channel]:
-    """An open channel to "host:port"; each call says in its metadata for whom it speaks."""
+async def channel(
+    address: str, *interceptors: aio.ClientInterceptor, trust: Trust = PLAIN_LOOPBACK, peer: str = ""
+) -> AsyncIterator[aio.Channel]:
+    """An open channel to the program `peer` at "host:port"; each call says in its metadata for whom it speaks."""
     everyone = [*aio_client_interceptors(filter_=_within_a_trace), *interceptors]
-    async with aio.insecure_channel(address, options=CHANNEL_OPTIONS, interceptors=everyone) as opened:
+    async with trust.channel(address, peer, options=CHANNEL_OPTIONS, interceptors=everyone) as opened:
         yield opened
 
 
-def _within_a_trace(_details: object) -> bool:
-    """Spans belong to somebody's request; what a service asks on its own account would be traces of one span."""
-    return trace.get_current_span().get_span_context().is_valid
+def _within_a_trace(details: aio.ClientCallDetails) -> bool:
+    """Spans belong to somebody's request; what a service asks on its own account would be traces of one span.
+
+    Workers are told of their trace in the request: a call that is as long as an attempt would be lost with its caller.
+    """
+    method: Any = details.method
+    name = method.decode() if isinstance(method, bytes) else str(method)
+    return not name.startswith("/forge.worker.") and trace.get_current_span().get_span_context().is_valid
 
 
 class _Identify:

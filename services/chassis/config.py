@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -18,7 +18,19 @@ class ChassisSettings(BaseSettings):
     config_dir: Path = REPOSITORY / "config"
     """Models, prices and fleets."""
     otlp_endpoint: str | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
-    """Where spans and metrics go; nowhere when unset."""
+    """Where spans and metrics go besides the installation's own span store; nowhere when unset."""
+    otlp_headers: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_HEADERS"))
+    """What is sent along there: name=value, separated by commas."""
+    otlp_certificate: Path | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_CERTIFICATE"))
+    """Whom to trust there for https, a file in PEM form; the system's authorities when unset."""
+    span_delay_ms: float = Field(default=1_000, gt=0, validation_alias=AliasChoices("OTEL_BSP_SCHEDULE_DELAY"))
+    """How long spans wait for others to be told of with."""
+    tls_dir: Path | None = None
+    """Certificates that services know each other by: `ca.pem`, and `<name>.pem` and `<name>.key` for each program."""
+    plaintext: bool = False
+    """Whether services speak without certificates where there is no `tls_dir`. On loopback only."""
+    metrics_addresses: dict[str, str] = Field(default_factory=dict)
+    """Where each service shows its figures to Prometheus, "host:port" by its name; nowhere for those left out."""
     shutdown_grace_seconds: float = 5.0
     """How long calls that are under way may take once the service is told to stop."""
 
@@ -27,6 +39,7 @@ class ChassisSettings(BaseSettings):
     accounts_address: str = "127.0.0.1:7103"
     scheduler_address: str = "127.0.0.1:7104"
     web_address: str = "127.0.0.1:7105"
+    traces_address: str = "127.0.0.1:7106"
 
     @property
     def state_dir(self) -> Path:

@@ -12,18 +12,22 @@ from services.chassis.clients import channel_to
 from services.chassis.errors import ForgeError
 from services.chassis.identity import Caller
 from services.chassis.status import to_error
+from services.chassis.trust import Trust
 from services.scheduler.convert import workers as convert
 from services.scheduler.domain.errors import WorkerLost, WorkerOccupied
 from services.scheduler.ports import Assignment, AttemptMoment, LoadMoment, Version, WorkerState
 
 TIMEOUT_SECONDS = 5.0
+WORKER = "inference-worker"
+"""What workers are called in their certificates."""
 
 
 class GrpcWorkers:
     """Calls workers; one channel a worker, kept open. Use it as an async context manager."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, trust: Trust) -> None:
         self._caller = caller
+        self._trust = trust
         self._channels: dict[str, aio.Channel] = {}
         self._stack = AsyncExitStack()
 
@@ -72,7 +76,8 @@ class GrpcWorkers:
 
     async def _stub(self, address: str) -> rpc.WorkerServiceStub:
         if address not in self._channels:
-            self._channels[address] = await self._stack.enter_async_context(channel_to(address, self._caller))
+            opened = channel_to(address, self._caller, trust=self._trust, peer=WORKER)
+            self._channels[address] = await self._stack.enter_async_context(opened)
         return rpc.WorkerServiceStub(self._channels[address])
 
 

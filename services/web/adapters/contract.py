@@ -15,6 +15,7 @@ from forge.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from forge.scheduler.v1.probe_service_pb2_grpc import ProbeServiceStub
 from forge.scheduler.v1.render_service_pb2_grpc import RenderServiceStub
 from forge.scheduler.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from forge.scheduler.v1.upload_service_pb2_grpc import UploadServiceStub
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
@@ -23,6 +24,7 @@ from services.chassis.config import ChassisSettings
 from services.chassis.errors import ForgeError
 from services.chassis.identity import Caller
 from services.chassis.status import errors_of
+from services.chassis.trust import PLAIN_LOOPBACK, Trust
 
 TIMEOUT_SECONDS = 10.0
 
@@ -36,21 +38,22 @@ class Contract:
     renders: RenderServiceStub
     runtimes: RuntimeServiceStub
     probes: ProbeServiceStub
+    uploads: UploadServiceStub
     accounts: AccountServiceStub
     sessions: SessionServiceStub
 
 
 @asynccontextmanager
-async def contract_at(settings: ChassisSettings) -> AsyncIterator[Contract]:
+async def contract_at(settings: ChassisSettings, trust: Trust = PLAIN_LOOPBACK) -> AsyncIterator[Contract]:
     """Stubs on open channels to the services that `settings` name."""
     async with AsyncExitStack() as stack:
         catalog, billing, scheduler, accounts = [
-            await stack.enter_async_context(channel(address))
-            for address in (
-                settings.catalog_address,
-                settings.billing_estimate_address,
-                settings.scheduler_address,
-                settings.accounts_address,
+            await stack.enter_async_context(channel(address, trust=trust, peer=peer))
+            for peer, address in (
+                ("catalog", settings.catalog_address),
+                ("billing-estimate", settings.billing_estimate_address),
+                ("scheduler", settings.scheduler_address),
+                ("accounts", settings.accounts_address),
             )
         ]
         yield Contract(
@@ -59,6 +62,7 @@ async def contract_at(settings: ChassisSettings) -> AsyncIterator[Contract]:
             renders=RenderServiceStub(scheduler),
             runtimes=RuntimeServiceStub(scheduler),
             probes=ProbeServiceStub(scheduler),
+            uploads=UploadServiceStub(scheduler),
             accounts=AccountServiceStub(accounts),
             sessions=SessionServiceStub(accounts),
         )

@@ -17,7 +17,8 @@ from services.chassis.config import REPOSITORY
 
 def _start(service: str, config_dir: Path, home: Path) -> "subprocess.Popen[str]":
     address = f"FORGE_{service.upper()}_ADDRESS"
-    environment = {**os.environ, "FORGE_CONFIG_DIR": str(config_dir), "FORGE_HOME": str(home), address: "127.0.0.1:0"}
+    settings = {"FORGE_CONFIG_DIR": str(config_dir), "FORGE_HOME": str(home), address: "127.0.0.1:0"}
+    environment = {**os.environ, **settings, "FORGE_PLAINTEXT": "true"}
     return subprocess.Popen(
         [sys.executable, "-m", f"services.{service}"],
         env=environment,

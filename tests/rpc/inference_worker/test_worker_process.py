@@ -133,13 +133,14 @@ async def start_waiting(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable
     async with AsyncExitStack() as stack:
 
         async def start(**environment: str) -> Waiting:
+            settings = {"FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "demo", "FORGE_PLAINTEXT": "true"}
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "services.inference_worker",
                 "--waiting",
                 cwd=REPOSITORY,
-                env={**os.environ, "FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "demo", **environment},
+                env=os.environ | settings | environment,
                 stdin=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )
