@@ -1,10 +1,23 @@
 """What the accounts service needs from the outside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from services.accounts.domain import ApiKey, Session
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account, as the operator sees it."""
+
+    name: str
+    working_keys: int
+    keys: int
+    created_at: datetime
+    """When its first key was made."""
+    last_used_at: datetime | None
 
 
 class KeyStore(Protocol):
@@ -26,6 +39,17 @@ class KeyStore(Protocol):
         """The key, revoked; an earlier revocation stands. None when the account has no such key."""
         ...
 
+    async def replace(self, old: ApiKey, successor: ApiKey, digest: bytes, ends_at: datetime) -> ApiKey | None:
+        """Keep a key that takes the place of `old`, with the keyed hash of its secret; the old one, ended at `ends_at`.
+
+        Both or neither happens: None, and nothing, when the old key is no longer as it was given.
+        """
+        ...
+
+    async def accounts(self, now: datetime) -> Sequence[Account]:
+        """Every account that has a key, by name: the one question that is asked of no single account."""
+        ...
+
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
         """Note when keys, by id, were last accepted. Never moves back."""
         ...
@@ -42,8 +66,8 @@ class SessionStore(Protocol):
         """The session whose token has this keyed hash, whether or not it or its key still works."""
         ...
 
-    async def end(self, session_id: str) -> None:
-        """Forget a session."""
+    async def end(self, session_id: str) -> Session | None:
+        """Forget a session; what it was, None when there was none."""
         ...
 
 

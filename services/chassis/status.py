@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # grpc classes are generic in their stubs only
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -107,7 +108,11 @@ async def abort(context: aio.ServicerContext[Any, Any], error: BaseException) ->
         log.error("unexpected error", exc_info=error)
         error = ForgeError(f"internal error (trace {trace_id})", metadata={"trace_id": trace_id})
     rich = rpc_status.to_status(to_status(error))
-    await context.abort(rich.code, rich.details, rich.trailing_metadata)
+    metadata = tuple(rich.trailing_metadata)
+    if error.retry_after_seconds is not None:
+        # The edge makes a header of it.
+        metadata += (("retry-after", str(max(1, math.ceil(error.retry_after_seconds)))),)
+    await context.abort(rich.code, rich.details, metadata)
 
 
 def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadRequest:

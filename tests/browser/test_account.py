@@ -48,7 +48,8 @@ def test_a_rotated_key_works_beside_its_successor_until_it_is_revoked(page: Page
     old = make_key(page, "rotating")
     page.get_by_role("button", name="I have kept it").click()
     page.get_by_role("row", name="rotating").get_by_role("button", name="Rotate").click()
-    expect(page.locator("#rotated")).to_be_visible()
+    expect(page.locator("#rotated")).to_contain_text("works on until 20")
+    expect(page.get_by_role("row", name="rotating").filter(has_text="replaced by")).to_have_count(1)
     new = page.locator("#secret-text").inner_text()
     assert new != old
     assert opens(platform, old)

@@ -1,11 +1,11 @@
 """Keys that were just looked up, in memory: the edge asks for the same few again and again."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from services.accounts.domain import ApiKey, Session
-from services.accounts.ports import KeyStore, SessionStore
+from services.accounts.ports import Account, KeyStore, SessionStore
 from services.chassis.clock import Clock
 
 _Found = TypeVar("_Found")
@@ -52,6 +52,13 @@ class RememberingKeyStore:
         self._sessions.clear()
         return key
 
+    async def replace(self, old: ApiKey, successor: ApiKey, digest: bytes, ends_at: datetime) -> ApiKey | None:
+        """Keep a key that takes the place of `old`, which ends at `ends_at`. None when that is not as it was given."""
+        replaced = await self._store.replace(old, successor, digest, ends_at)
+        self._found.clear()
+        self._sessions.clear()
+        return replaced
+
     async def session(self, digest: bytes) -> Session | None:
         """The session whose token has this keyed hash, as it was at most MEMORY_SECONDS ago."""
         return await self._recent(self._sessions, digest, self._store.session)
@@ -60,10 +67,11 @@ class RememberingKeyStore:
         """Keep a new session and the keyed hash of its token."""
         await self._store.begin(session, digest, now)
 
-    async def end(self, session_id: str) -> None:
-        """Forget a session."""
-        await self._store.end(session_id)
+    async def end(self, session_id: str) -> Session | None:
+        """Forget a session; what it was, None when there was none."""
+        session = await self._store.end(session_id)
         self._sessions.clear()
+        return session
 
     async def add(self, key: ApiKey, digest: bytes) -> None:
         """Keep a new key and the keyed hash of its secret."""
@@ -72,6 +80,10 @@ class RememberingKeyStore:
     async def list(self, account: str) -> list[ApiKey]:
         """The account's keys, newest first."""
         return await self._store.list(account)
+
+    async def accounts(self, now: datetime) -> Sequence[Account]:
+        """Every account that has a key, by name."""
+        return await self._store.accounts(now)
 
     async def mark_used(self, uses: Mapping[str, datetime]) -> None:
         """Note when keys, by id, were last accepted."""

@@ -1,4 +1,4 @@
-"""API keys as their owners see them: what state each is in, and what takes its place when it is rotated."""
+"""API keys as their owners see them: what state each is in, and what takes its place."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ SCOPES = (
 )
 DEFAULT_SCOPES = ("read", "inference")
 _SOON = timedelta(days=7)
+_WORKS = ("works", "expires soon")
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,29 @@ class KeyRow:
     key: Mapping[str, Any]
     state: str
     is_own: bool
-    ttl_seconds: int | None
-    """How long a key that takes its place works, as long as it itself was made for; None for ever."""
+    successor_prefix: str
+    """Start of the secret of the key that takes its place; empty without one that works."""
 
     @property
     def works(self) -> bool:
         """Whether it opens anything."""
-        return self.state in ("works", "expires soon")
+        return self.state in _WORKS
+
+    @property
+    def rate_limit(self) -> str:
+        """How often it may be used, where it has a limit of its own."""
+        limit = self.key.get("rate_limit")
+        return f"{limit['requests_per_second']:g} a second, {limit['burst']:,} at once" if limit else ""
 
 
 def rows_of(keys: Iterable[Mapping[str, Any]], now: datetime, own_id: str) -> list[KeyRow]:
     """The keys as rows, in their order. `own_id` is the key that whoever looks came in with."""
-    return [KeyRow(key, state_of(key, now), key["id"] == own_id, _ttl_seconds(key)) for key in keys]
+    found = list(keys)
+    working = {key["id"]: key["prefix"] for key in found if state_of(key, now) in _WORKS}
+    return [
+        KeyRow(key, state_of(key, now), key["id"] == own_id, working.get(key.get("replaced_by", ""), ""))
+        for key in found
+    ]
 
 
 def state_of(key: Mapping[str, Any], now: datetime) -> str:
@@ -47,8 +59,3 @@ def state_of(key: Mapping[str, Any], now: datetime) -> str:
     if expires <= now:
         return "expired"
     return "expires soon" if expires - now < _SOON else "works"
-
-
-def _ttl_seconds(key: Mapping[str, Any]) -> int | None:
-    created, expires = when(key.get("created_at")), when(key.get("expires_at"))
-    return None if created is None or expires is None else round((expires - created).total_seconds())

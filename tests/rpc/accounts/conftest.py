@@ -17,14 +17,26 @@ from grpc import aio
 from services.accounts.__main__ import MIGRATIONS, mounts
 from services.accounts.adapters.hmac_hasher import HmacHasher
 from services.accounts.adapters.remembering_key_store import RememberingKeyStore
+from services.accounts.adapters.sql_audit import SqlAuditStore
 from services.accounts.adapters.sql_key_store import SqlKeyStore
-from services.accounts.usecases import Guard, Keys, Sessions, UseLog
+from services.accounts.audit_servicer import audit_mounts
+from services.accounts.rates import RateLimit
+from services.accounts.usecases.audit import AuditBook
+from services.accounts.usecases.guard import Guard
+from services.accounts.usecases.keys import Keys
+from services.accounts.usecases.rate_limits import RateLimits
+from services.accounts.usecases.sessions import Sessions
+from services.accounts.usecases.use_log import UseLog
+from services.chassis.audit.shipping import audit_trail
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import Caller, service_caller
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import serving
 from services.chassis.storage import Database, sqlite_database
+
+KEPT = timedelta(days=400)
+INSTALLATION_LIMIT = RateLimit(requests_per_second=100, burst=200)
 
 
 @dataclass
@@ -55,6 +67,7 @@ class Accounts:
     uses: UseLog
     guard: Guard
     clock: StoppedClock
+    audit: AuditBook
     stack: AsyncExitStack
     channels: dict[Caller, aio.Channel] = field(default_factory=dict)
 
@@ -98,7 +111,13 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
         hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
         keys = Keys(store, hasher, clock, environment="test")
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
-        guard = Guard(store, store, hasher, uses, clock)
+        guard = Guard(store, store, hasher, uses, RateLimits(INSTALLATION_LIMIT, clock), clock)
         served = mounts(keys, Sessions(store, guard, hasher, clock), guard)
-        port = await stack.enter_async_context(serving("127.0.0.1:0", served, grace_seconds=0))
-        yield Accounts(path, f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, stack)
+        book = AuditBook(SqlAuditStore(database), clock, keep=KEPT)
+        trail = await stack.enter_async_context(
+            audit_trail(tmp_path / "accounts-audit.sqlite3", book, clock, on_failure=lambda: None)
+        )
+        port = await stack.enter_async_context(
+            serving("127.0.0.1:0", [*served, *audit_mounts(book)], grace_seconds=0, audit=trail)
+        )
+        yield Accounts(path, f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, book, stack)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import grpc
 import pytest
 from forge.accounts.v1 import account_service_pb2 as pb2
+from forge.accounts.v1 import api_key_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc import aio
@@ -52,14 +53,24 @@ async def test_no_secret_is_stored(accounts):
 async def test_everything_wrong_with_a_request_is_answered_at_once(accounts):
     with pytest.raises(aio.AioRpcError) as refusal:
         await (await accounts.as_caller()).CreateApiKey(
-            pb2.CreateApiKeyRequest(scopes=["read", "root"], ttl=Duration(seconds=59))
+            pb2.CreateApiKeyRequest(
+                scopes=["read", "root"],
+                ttl=Duration(seconds=59),
+                rate_limit=api_key_pb2.RateLimit(requests_per_second=float("nan"), burst=0),
+            )
         )
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     violations = unpacked(refusal.value, error_details_pb2.BadRequest()).field_violations
-    assert [violation.field for violation in violations] == ["name", "scopes[1]", "ttl"]
+    assert [violation.field for violation in violations] == [
+        "name",
+        "scopes[1]",
+        "ttl",
+        "rate_limit.requests_per_second",
+        "rate_limit.burst",
+    ]
 
 
-@pytest.mark.parametrize("call", ["CreateApiKey", "ListApiKeys", "RevokeApiKey"])
+@pytest.mark.parametrize("call", ["CreateApiKey", "ListApiKeys", "RotateApiKey", "RevokeApiKey"])
 @pytest.mark.parametrize("scope", ["read", "inference"])
 async def test_keys_are_for_admins(accounts, call, scope):
     with pytest.raises(aio.AioRpcError) as refusal:

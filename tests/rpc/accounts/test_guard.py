@@ -2,18 +2,21 @@
 
 import asyncio
 import base64
+import hmac
 import json
 
 import grpc
 import pytest
 import sqlalchemy as sa
 from forge.accounts.v1 import account_service_pb2 as pb2
+from forge.accounts.v1 import session_service_pb2
 from google.rpc import status_pb2
 from grpc import aio
 
+from services.accounts.adapters.remembering_key_store import MEMORY_SECONDS
 from services.accounts.adapters.sql_key_store import SqlKeyStore
 from services.accounts.domain import new_secret
-from services.accounts.usecases import UseLog
+from services.accounts.usecases.use_log import UseLog
 
 
 @pytest.fixture
@@ -72,6 +75,18 @@ async def test_a_mistyped_key_is_refused_without_a_look_up_and_a_failed_look_up_
     with pytest.raises(aio.AioRpcError) as failure:
         await accounts.opens(secret)
     assert failure.value.code() is grpc.StatusCode.UNKNOWN
+
+
+async def test_hashes_of_keys_and_sessions_are_compared_in_constant_time(accounts, secret, monkeypatch):
+    """What the database found counts only once a comparison that does not stop early agrees."""
+    async with accounts.sessions() as sessions:
+        token = (await sessions.CreateSession(session_service_pb2.CreateSessionRequest(secret=secret))).token
+    accounts.clock.pass_time(seconds=MEMORY_SECONDS)
+    compared = []
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: compared.append((one, other)))  # never agrees
+    assert not await accounts.opens(secret)
+    assert (await accounts.check(cookie=f"forge_session={token}")).denied_response.status.code == 401
+    assert [(one == other, len(one)) for one, other in compared] == [(True, 32), (True, 32)]
 
 
 async def test_a_key_that_was_just_used_is_shut_out_at_once(accounts, secret):

@@ -79,6 +79,21 @@ async def test_keys_are_listed_and_those_that_work_no_more_stand_apart(browser: 
     assert 'data-revoke="key_2"' not in answer.text
 
 
+async def test_a_key_that_was_rotated_names_its_successor_and_cannot_be_rotated_again(
+    browser: Browser, platform: Platform
+) -> None:
+    keys = [a_key(id="key_2", prefix="forge_local_cd34", replaces="key_1"), a_key(replaced_by="key_2")]
+    platform.answers["ListApiKeys"] = account_service_pb2.ListApiKeysResponse(api_keys=keys)
+
+    answer = await browser.open("/account", scopes="admin")
+
+    assert "replaced by forge_local_cd34…" in read(answer.text).text
+    assert 'data-rotate="key_2"' in answer.text
+    assert 'data-rotate="key_1"' not in answer.text
+    assert 'data-revoke="key_1"' in answer.text
+    assert faults(answer.text) == []
+
+
 async def test_a_key_without_admin_sees_no_keys_but_is_told_why(browser: Browser, platform: Platform) -> None:
     answer = await browser.open("/account", scopes="read,inference")
 

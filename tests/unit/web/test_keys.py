@@ -11,7 +11,7 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
 def a_key(**given: Any) -> dict[str, Any]:
-    return {"id": "key_1", "created_at": "2026-11-01T00:00:00Z"} | given
+    return {"id": "key_1", "prefix": "forge_local_ab12", "created_at": "2026-11-01T00:00:00Z"} | given
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,18 @@ def test_a_key_is_in_one_state(key: dict[str, Any], state: str) -> None:
     assert state_of(key, NOW) == state
 
 
-def test_a_key_that_takes_anothers_place_works_as_long_as_that_one_was_made_for() -> None:
-    keys = [a_key(), a_key(expires_at="2026-12-01T00:00:00.500Z")]
+def test_a_rotated_key_names_its_successor_as_long_as_that_works() -> None:
+    old, new = a_key(replaced_by="key_2"), a_key(id="key_2", prefix="forge_local_cd34", replaces="key_1")
 
-    assert [row.ttl_seconds for row in rows_of(keys, NOW, "")] == [None, 30 * 86_400]
+    assert [row.successor_prefix for row in rows_of([new, old], NOW, "")] == ["", "forge_local_cd34"]
+    revoked = new | {"revoked_at": "2026-11-02T00:00:00Z"}
+    assert [row.successor_prefix for row in rows_of([revoked, old], NOW, "")] == ["", ""]
+
+
+def test_a_key_shows_its_rate_limit_where_it_has_one_of_its_own() -> None:
+    limited = a_key(rate_limit={"requests_per_second": 0.5, "burst": 1000})
+
+    assert [row.rate_limit for row in rows_of([a_key(), limited], NOW, "")] == ["", "0.5 a second, 1,000 at once"]
 
 
 def test_the_key_of_the_session_is_marked() -> None:

@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { refresh } from "./swap.js";
 
 const byId = (id) => document.getElementById(id);
-const FIELDS = { name: "key-name", scopes: "key-scopes", ttl: "key-ttl" };
+const FIELDS = { name: "key-name", scopes: "key-scopes", ttl: "key-ttl", rate_limit: "key-rate" };
 let replaced; // the key whose successor's secret shows
 
 // Making
@@ -12,11 +12,13 @@ let replaced; // the key whose successor's secret shows
 async function make(form) {
   clear();
   const fields = new FormData(form);
-  const ttl = byId("key-ttl");
+  const [ttl, rate] = [byId("key-ttl"), byId("key-rate")];
   if (ttl.validity.badInput) return wrong("ttl", "must be a number");
+  if (rate.validity.badInput) return wrong("rate_limit", "must be a number");
   const key = { name: fields.get("name").trim(), scopes: fields.getAll("scopes") };
   if (!key.scopes.length) return wrong("scopes", "choose at least one");
   if (ttl.value) key.ttl = duration(Number(ttl.value) * Number(fields.get("unit")));
+  if (rate.value) key.rate_limit = { requests_per_second: Number(rate.value) };
   await held(form, async () => {
     const made = await api("POST", "/v1/api-keys", key);
     form.reset();
@@ -26,12 +28,11 @@ async function make(form) {
 
 async function rotate(button) {
   clear();
-  const { rotate: id, name, scopes, ttl } = button.dataset;
-  const key = { name, scopes: scopes.split(",") };
-  if (ttl) key.ttl = duration(Number(ttl));
+  const { rotate: id, name } = button.dataset;
   await held(button, async () => {
-    const made = await api("POST", "/v1/api-keys", key);
-    show(made, `A new key ${name}`, { id, name, prefix: byId(`revoke-${id}`).dataset.prefix, isOwn: "own" in button.dataset });
+    const made = await api("POST", `/v1/api-keys/${encodeURIComponent(id)}/rotate`, {});
+    const { prefix, expires_at: until } = made.replaced;
+    show(made, `A new key ${name}`, { id, name, prefix, until, isOwn: "own" in button.dataset });
   });
 }
 
@@ -45,6 +46,8 @@ function show(made, title, old) {
   byId("secret-text").textContent = made.secret;
   byId("rotated").hidden = byId("revoke-old").hidden = !old;
   byId("rotated-own").hidden = !old?.isOwn;
+  byId("rotated-until").dateTime = old?.until ?? "";
+  byId("rotated-until").textContent = old ? `${old.until.slice(0, 16).replace("T", " ")} UTC` : "";
   byId("new-secret").hidden = false;
   byId("new-secret").focus();
   list();
@@ -109,7 +112,7 @@ async function held(control, work) {
 
 // Says what is wrong with a field of the form; false when the form has no such field.
 function wrong(field, description) {
-  const id = FIELDS[field.replace(/\[.*$/, "")];
+  const id = FIELDS[field.replace(/[.[].*$/, "")];
   const form = byId("make-key");
   if (!id || !form) return false;
   const note = byId(`${id}-wrong`);
