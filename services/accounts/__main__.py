@@ -1,8 +1,12 @@
-"""Starts the accounts service, or makes its first key."""
+"""Starts the accounts service, or does what only the operator of its machine may: makes first keys, lists accounts."""
 
 import asyncio
+import json
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 
 from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
@@ -12,18 +16,32 @@ from forge.accounts.v1 import account_service_pb2_grpc as rpc
 
 from services.accounts.adapters.hmac_hasher import HmacHasher
 from services.accounts.adapters.remembering_key_store import RememberingKeyStore
+from services.accounts.adapters.sql_audit import SqlAuditStore
 from services.accounts.adapters.sql_key_store import SqlKeyStore
+from services.accounts.audit_servicer import audit_mounts
 from services.accounts.config import Settings
 from services.accounts.servicer import AccountServicer, AuthorizationServicer, SessionServicer
-from services.accounts.usecases import Guard, Keys, Sessions, UseLog
+from services.accounts.usecases.audit import AuditBook
+from services.accounts.usecases.guard import Guard
+from services.accounts.usecases.keys import Keys
+from services.accounts.usecases.rate_limits import RateLimits
+from services.accounts.usecases.sessions import Sessions
+from services.accounts.usecases.use_log import UseLog
+from services.chassis.audit.shipping import audit_trail
 from services.chassis.clock import SystemClock
+from services.chassis.errors import InvalidInput
 from services.chassis.process import run
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
 from services.chassis.storage import sqlite_database
+from services.chassis.tasks import in_background
+from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
-USAGE = "usage: python -m services.accounts [first-key]"
+USAGE = """usage: python -m services.accounts [COMMAND]
+  first-key                            make the default account's first key unless one of its keys works
+  make-account NAME [--another-key]    make an account, or one more admin key of it
+  list-accounts                        list accounts as JSON"""
 
 
 def mounts(keys: Keys, sessions: Sessions, guard: Guard) -> list[Mount]:
@@ -56,23 +74,58 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
         keys = Keys(store, hasher, clock, environment=settings.environment)
-        guard = Guard(store, store, hasher, uses, clock)
+        guard = Guard(store, store, hasher, uses, RateLimits(settings.rate_limit, clock), clock)
         sessions = Sessions(store, guard, hasher, clock)
-        served = mounts(keys, sessions, guard)
+        book = AuditBook(SqlAuditStore(database), clock, keep=timedelta(days=settings.audit_days))
+        await stack.enter_async_context(in_background(book.forget_what_is_old(), on_failure=told_to_stop.set))
+        trail = await stack.enter_async_context(
+            audit_trail(settings.audit_outbox_path, book, clock, on_failure=told_to_stop.set)
+        )
+        served = [*mounts(keys, sessions, guard), *audit_mounts(book)]
         await stack.enter_async_context(
-            serving(settings.accounts_address, served, grace_seconds=settings.shutdown_grace_seconds)
+            serving(
+                settings.accounts_address,
+                served,
+                grace_seconds=settings.shutdown_grace_seconds,
+                trust=Trust.of("accounts", settings),
+                audit=trail,
+            )
         )
         await told_to_stop.wait()
 
 
-async def make_first_key(settings: Settings, _told_to_stop: asyncio.Event) -> None:
-    """Make the first key unless one works; leave its secret in a file and print it, this once."""
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
+@asynccontextmanager
+async def keys_beside_the_service(settings: Settings) -> AsyncIterator[Keys]:
+    """The keys of the installation, whether or not the service runs."""
+    async with sqlite_database(settings.database_path, MIGRATIONS) as database:
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
-        keys = Keys(SqlKeyStore(database), hasher, SystemClock(), environment=settings.environment)
+        yield Keys(SqlKeyStore(database), hasher, SystemClock(), environment=settings.environment)
+
+
+async def make_first_key(settings: Settings) -> None:
+    """Make the first key unless one works; leave its secret in a file and print it, this once."""
+    async with keys_beside_the_service(settings) as keys:
         if secret := await keys.make_first(SecretFile(settings.first_key_path)):
             print(secret)
+
+
+async def make_account(settings: Settings, name: str, *, another_key: bool) -> None:
+    """Make an admin key of an account and print its secret, this once."""
+    async with keys_beside_the_service(settings) as keys:
+        try:
+            secret = await keys.open_account(name, another_key=another_key)
+        except InvalidInput as error:
+            sys.exit(error.message)
+    if secret is None:
+        sys.exit(f"the account '{name}' has a key that works; for one more add --another-key")
+    print(secret)
+
+
+async def list_accounts(settings: Settings) -> None:
+    """Print the accounts as JSON."""
+    async with keys_beside_the_service(settings) as keys:
+        accounts = [asdict(account) for account in await keys.accounts()]
+    print(json.dumps({"accounts": accounts}, default=lambda moment: moment.isoformat().replace("+00:00", "Z")))
 
 
 def main(arguments: list[str]) -> None:
@@ -82,7 +135,11 @@ def main(arguments: list[str]) -> None:
         case []:
             run("accounts", settings, lambda told_to_stop: serve(settings, told_to_stop))
         case ["first-key"]:
-            run("accounts", settings, lambda told_to_stop: make_first_key(settings, told_to_stop))
+            run("accounts", settings, lambda _: make_first_key(settings))
+        case ["make-account", name, *flags] if flags in ([], ["--another-key"]):
+            run("accounts", settings, lambda _: make_account(settings, name, another_key=bool(flags)))
+        case ["list-accounts"]:
+            run("accounts", settings, lambda _: list_accounts(settings))
         case _:
             sys.exit(USAGE)
 

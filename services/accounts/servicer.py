@@ -5,7 +5,9 @@ from forge.accounts.v1 import account_service_pb2_grpc as rpc
 from forge.accounts.v1 import session_service_pb2_grpc
 
 from services.accounts import convert
-from services.accounts.usecases import Guard, Keys, Sessions
+from services.accounts.usecases.guard import Guard
+from services.accounts.usecases.keys import Keys
+from services.accounts.usecases.sessions import Sessions
 from services.chassis.identity import caller
 
 
@@ -19,8 +21,12 @@ class AccountServicer(rpc.AccountServiceServicer):
         return convert.account_to_proto(caller())
 
     async def CreateApiKey(self, request, context):
-        ttl = convert.ttl_from_proto(request)
-        return convert.created_to_proto(await self._keys.create(caller(), request.name, request.scopes, ttl))
+        ttl, limit = convert.ttl_from_proto(request), convert.rate_limit_from_proto(request)
+        return convert.created_to_proto(await self._keys.create(caller(), request.name, request.scopes, ttl, limit))
+
+    async def RotateApiKey(self, request, context):
+        overlap = convert.overlap_from_proto(request)
+        return convert.rotated_to_proto(await self._keys.rotate(caller(), request.id, overlap))
 
     async def ListApiKeys(self, request, context):
         return convert.keys_to_proto(await self._keys.list(caller()))

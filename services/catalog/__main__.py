@@ -25,6 +25,7 @@ from services.chassis.identity import service_caller
 from services.chassis.process import run
 from services.chassis.server import serving
 from services.chassis.storage import sqlite_database
+from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 USAGE = "usage: python -m services.catalog [check FILE...]"
@@ -33,10 +34,13 @@ USAGE = "usage: python -m services.catalog [check FILE...]"
 async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. ConfigurationInvalid when a model's file is wrong."""
     models = load_models(settings.config_dir / "models")
+    caller, trust = service_caller("catalog"), Trust.of("catalog", settings)
     async with AsyncExitStack() as stack:
-        scheduler = await stack.enter_async_context(channel_to(settings.scheduler_address, service_caller("catalog")))
+        scheduler = await stack.enter_async_context(
+            channel_to(settings.scheduler_address, caller, trust=trust, peer="scheduler")
+        )
         billing = await stack.enter_async_context(
-            channel_to(settings.billing_estimate_address, service_caller("catalog"))
+            channel_to(settings.billing_estimate_address, caller, trust=trust, peer="billing-estimate")
         )
         database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
         clock, ledger = SystemClock(), SqlLedger(database)
@@ -53,6 +57,7 @@ async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
                     mount_ledger(LedgerBook(catalog, fleet, ledger)),
                 ],
                 grace_seconds=settings.shutdown_grace_seconds,
+                trust=trust,
             )
         )
         await told_to_stop.wait()

@@ -20,11 +20,12 @@ _PROPERTY_KEYWORDS = frozenset(
         *("type", "title", "description", "default", "enum"),
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
         *("minLength", "maxLength", "pattern"),
-        *("x-forge-unit", "x-forge-maps-to", "x-forge-media", "x-forge-media-types", "x-forge-ignored"),
-        "x-forge-branchable",
+        *("x-forge-unit", "x-forge-maps-to", "x-forge-ignored", "x-forge-branchable"),
+        *("x-forge-media", "x-forge-media-types", "x-forge-media-forms"),
     }
 )
 _UNITS = frozenset({"px", "frames", "latent frames", "frames/s", "steps"})
+_MEDIA_FORMS = frozenset({"data-uri", "upload", "url"})
 
 Fault = tuple[list[str | int], str]
 """Where, and what is wrong there."""
@@ -82,11 +83,16 @@ def _property_faults(name: str, keywords: Mapping[str, Any], *, is_required: boo
         yield ["x-forge-unit"], f"must be one of {', '.join(sorted(_UNITS))}"
     if ("x-forge-media" in keywords) != ("x-forge-media-types" in keywords):
         yield [], "x-forge-media and x-forge-media-types go together"
+    if "x-forge-media-forms" in keywords and "x-forge-media" not in keywords:
+        yield ["x-forge-media-forms"], "is for inputs with x-forge-media"
     if keywords.get("x-forge-media", "image") != "image":
         yield ["x-forge-media"], "must be image"
     media_types = keywords.get("x-forge-media-types", [])
     if not isinstance(media_types, list) or not all(isinstance(each, str) for each in media_types):
         yield ["x-forge-media-types"], "must be a list of media types"
+    forms = keywords.get("x-forge-media-forms", [])
+    if not isinstance(forms, list) or not _MEDIA_FORMS.issuperset(map(str, forms)):
+        yield ["x-forge-media-forms"], f"must be a list of some of {', '.join(sorted(_MEDIA_FORMS))}"
     if not isinstance(keywords.get("x-forge-branchable", True), bool):
         yield ["x-forge-branchable"], "must be true or false"
     for keyword in ("x-forge-maps-to", "x-forge-ignored"):

@@ -1,5 +1,6 @@
 """What a ledger keeps, on a real database."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,7 @@ from services.catalog.domain import Model, Pin
 from services.catalog.domain.measurements import History, Measurement, Place, Spot
 from services.catalog.domain.work import Work
 from services.catalog.ports import Entry
+from services.scheduler.convert.reports import measurement_id
 from tests.unit.catalog.measuring_bench import (
     EXAMPLE_SHAPE,
     HERE,
@@ -65,6 +67,19 @@ async def test_recording_a_measurement_again_changes_nothing(ledger: SqlLedger, 
     await _add(ledger, work, replace(first, model_ms=1), a_measurement(id="other", seconds_ago=90))
     assert await _page(ledger) == [first.id, "other"]
     assert (await _histories(ledger, work))[HERE].runs[0].model_ms == 70_000
+
+
+async def test_measurements_of_before_forget_whose_render_they_were(tmp_path: Path, work: Work) -> None:
+    async with opened_ledger(tmp_path) as ledger:
+        await _add(ledger, work, a_measurement(id="rnd_0123/1"), a_measurement(id="rnd_0123/2"))
+    with sqlite3.connect(tmp_path / "catalog.sqlite3") as before:
+        before.execute("UPDATE alembic_version SET version_num = '0001'")
+    before.close()
+    async with opened_ledger(tmp_path) as ledger:
+        names = await _page(ledger)
+        await _add(ledger, work, a_measurement(id=measurement_id("rnd_0123", 1)))
+        assert await _page(ledger) == names
+    assert sorted(names) == sorted([measurement_id("rnd_0123", 1), measurement_id("rnd_0123", 2)])
 
 
 async def test_recording_nothing_is_well(ledger: SqlLedger) -> None:
