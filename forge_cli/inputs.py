@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from forge_cli.failures import CommandFailed
+from forge_cli.failures import INVALID_ARGUMENT, CommandFailed
 
 ROUTING_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -33,9 +33,9 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 
 
 def build_inputs(
-    schema: Mapping[str, Any], parameters: Iterable[str], image: Path | None, *, slug: str, is_whole: bool = True
+    schema: Mapping[str, Any], parameters: Iterable[str], image: Path | str | None, *, slug: str, is_whole: bool = True
 ) -> dict[str, Any]:
-    """The model's inputs from "name=value" pairs and an image file; without `is_whole` only those that change.
+    """The model's inputs from "name=value" pairs and an image, a file or its URI; not `is_whole`, only what changes.
 
     CommandFailed lists every pair that cannot be read, every name the schema does not know, and every required field
     that is missing from a whole.
@@ -66,13 +66,16 @@ def build_inputs(
         elif field in inputs:
             wrong.append(f"{field} is given by both -p and --image")
         else:
-            inputs[field] = data_uri(image)
+            inputs[field] = data_uri(image) if isinstance(image, Path) else image
     required = schema.get("required", ()) if is_whole else ()
     missing = [name for name in required if name not in inputs and name not in ROUTING_FIELDS]
     wrong += [f"{name} is required: {_how_to_give(name, properties)}" for name in missing if not _named(name, wrong)]
     if wrong:
         raise CommandFailed(
-            "the inputs cannot be used", facts=wrong, hints=[f"see the inputs and an example with: forge model {slug}"]
+            "the inputs cannot be used",
+            facts=wrong,
+            hints=[f"see the inputs and an example with: forge model {slug}"],
+            code=INVALID_ARGUMENT,
         )
     return inputs
 

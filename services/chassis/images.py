@@ -1,54 +1,69 @@
-"""Images in data URIs: everything that can be told, and refused, without reading their pixels."""
+"""Images as they come in: what can be told, and refused, without a decoder."""
 
 import base64
 import binascii
-import io
 import re
-import warnings
+from dataclasses import dataclass, field
 
-from PIL import Image
-
-MAX_DECODED_BYTES = 12 * 1024 * 1024
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""The largest file. As a data URI it has to fit into a body of this size, which leaves 12 MiB."""
 MAX_SIDE_PX = 8192
 MAX_PIXELS = 16_800_000
 
-# Media types and the decoder each may use: a file is read as what it says it is, or not at all.
-_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/x-portable-pixmap": "PPM"}
+# A file is read as what it says it is, by the one decoder of that, or not at all.
+MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/x-portable-pixmap")
 _DATA_URI = re.compile(r"data:(?P<media>[a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 
 
 class ImageRefused(ValueError):
-    """The image cannot be used; the message says what it must be."""
+    """The image cannot be used; the message goes on after the name of its field."""
 
 
-def open_image(uri: str) -> Image.Image:
-    """The image of a data URI, its pixels not read yet. Raises ImageRefused for anything beyond the limits."""
+@dataclass(frozen=True)
+class ImageFile:
+    """The bytes of an image, none of them looked at beyond the first few, and what they are said to be."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+    def as_data_uri(self) -> str:
+        """The file as a text."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+def file_of(uri: str) -> ImageFile:
+    """The file in a data URI. Raises ImageRefused; what is too large is not taken out of its base64."""
     head = _DATA_URI.match(uri[:100])
     if head is None:
         raise ImageRefused("must be a data URI: data:image/png;base64,…")
-    media_type = head["media"].lower()
-    if media_type not in _FORMATS:
-        raise ImageRefused(f"must be a data URI of one of: {', '.join(_FORMATS)}")
-    if (len(uri) - head.end()) * 3 // 4 > MAX_DECODED_BYTES:
-        raise ImageRefused(f"must have at most {MAX_DECODED_BYTES // 2**20} MiB")
+    media_type = known_media_type(head["media"], "must be a data URI of one of")
+    if (len(uri) - head.end()) * 3 // 4 > MAX_FILE_BYTES:
+        raise ImageRefused(f"must have at most {MAX_FILE_BYTES // 2**20} MiB")
     try:
         if not _BASE64.fullmatch(uri, head.end()):
             raise binascii.Error  # the library takes any amount of padding
-        data = base64.b64decode(uri[head.end() :], validate=True)
+        return ImageFile(media_type, base64.b64decode(uri[head.end() :], validate=True))
     except binascii.Error:
         raise ImageRefused("must be valid base64 without line breaks") from None
-    too_large = f"must have at most {MAX_SIDE_PX} px a side and {MAX_PIXELS / 1e6} megapixels"
-    try:
-        with warnings.catch_warnings(action="error"):
-            image = Image.open(io.BytesIO(data), formats=[_FORMATS[media_type]])
-            frames = getattr(image, "n_frames", 1)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageRefused(too_large) from None
-    except Exception:  # a decoder can fail in any way on bytes that somebody made up
-        raise ImageRefused(f"is not a readable {media_type}") from None
-    if max(image.size) > MAX_SIDE_PX or image.width * image.height > MAX_PIXELS:
-        raise ImageRefused(f"{too_large}; it has {image.width}x{image.height}")
-    if frames > 1:
-        raise ImageRefused("must be a still picture, not an animation")
-    return image
+
+
+def known_media_type(media_type: str, otherwise: str = "must be one of") -> str:
+    """A media type without its parameters, as MEDIA_TYPES has it. Raises ImageRefused."""
+    found = media_type.partition(";")[0].strip().lower()
+    if found not in MEDIA_TYPES:
+        raise ImageRefused(f"{otherwise}: {', '.join(MEDIA_TYPES)}")
+    return found
+
+
+def sniffed(data: bytes) -> str | None:
+    """The media type that a file begins like; None for any other file."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[:2] in (b"P3", b"P6") and data[2:3].isspace():
+        return "image/x-portable-pixmap"
+    return None

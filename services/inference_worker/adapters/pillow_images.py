@@ -1,51 +1,37 @@
-"""Input images: data URIs to pictures of the requested size, through Pillow."""
+"""Input images: data URIs to pictures of the requested size, decoded in processes of their own."""
 
-import warnings
+import atexit
+from functools import lru_cache
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from services.chassis.darkroom import Darkroom
 from services.chassis.errors import InvalidInput, Violation
-from services.chassis.images import ImageRefused, open_image
+from services.chassis.images import ImageRefused, file_of
 
 _NOTABLE_STRETCH = 0.01
 
+_darkroom = Darkroom()  # starts nothing before the first image
+atexit.register(_darkroom.close)
 
+
+@lru_cache(maxsize=1)  # a render is planned first and then made, both from the same image
 def read_image(data_uri: str, *, width: int, height: int) -> tuple[Image.Image, tuple[str, ...]]:
     """The picture in RGB, resized to `width` x `height` pixels, and what the sender should know about that.
 
     Raises InvalidInput about the field `image` for anything but one whole still picture of a known format whose size is
-    within the limits. The size is taken from the header; pixels are read only after that.
+    within the limits. No decoder runs in this process.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow finds odd in a file is nobody's business here
-        picture = _decoded(data_uri)
+    try:
+        picture = _darkroom.picture(file_of(data_uri), width=width, height=height)
+    except ImageRefused as refusal:
+        raise InvalidInput([Violation("image", str(refusal))]) from None
     notes = []
-    stretch = (width / height) / (picture.width / picture.height)
+    original = picture.original
+    stretch = (width / height) / (original.width / original.height)
     if abs(stretch - 1) > _NOTABLE_STRETCH:
         notes.append(
-            f"image: its {picture.width}x{picture.height} pixels were resized to {width}x{height}, which changes its "
-            f"aspect ratio from {picture.width / picture.height:.2f} to {width / height:.2f}"
+            f"image: its {original.width}x{original.height} pixels were resized to {width}x{height}, which changes its "
+            f"aspect ratio from {original.width / original.height:.2f} to {width / height:.2f}"
         )
-    return picture.resize((width, height), Image.Resampling.LANCZOS), tuple(notes)
-
-
-def _decoded(data_uri: str) -> Image.Image:
-    try:
-        picture = open_image(data_uri)
-    except ImageRefused as refusal:
-        raise _refusal(str(refusal)) from None
-    try:
-        picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
-    except Exception:  # a decoder can fail in any way on bytes that somebody made up
-        raise _refusal("is damaged or incomplete") from None
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
-    return picture.convert("RGB")
-
-
-def _refusal(description: str) -> InvalidInput:
-    return InvalidInput([Violation("image", description)])
+    return Image.frombytes("RGB", (width, height), picture.pixels), tuple(notes)

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from services.chassis.errors import ForgeError, Kind, Violation
+from services.scheduler.domain.remote_address import UrlRefused, endpoint_of
 from services.scheduler.domain.render import FINAL, RenderStatus
-from services.scheduler.domain.webhook_address import UrlRefused, endpoint_of
 
 MAX_WEBHOOKS = 20
 """How many webhooks an account may have."""

@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.chassis.errors import InvalidInput
+from services.chassis.errors import InvalidInput, Violation
+from services.chassis.images import ImageRefused
 from services.scheduler.domain import inputs as rules
 from services.scheduler.domain.fleet import Fleet, Pin
 from services.scheduler.domain.routing import Terms, take_apart
-from services.scheduler.ports import Catalog, Clock, InputChecker
+from services.scheduler.image_ports import ImageInputs
+from services.scheduler.ports import Catalog, Clock, InputChecker, Version
 
 MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Order:
-    """A checked request. `inputs` are complete: defaults are filled in and a seed is drawn."""
+    """A checked request. `inputs` are complete: defaults are filled in, a seed is drawn, images are in them."""
 
     slug: str
     model_version: str
@@ -32,18 +34,27 @@ class Order:
 class Intake:
     """Turns an inference body into an order, or says everything that is wrong with it."""
 
-    def __init__(self, catalog: Catalog, fleet: Fleet, checker: InputChecker, clock: Clock) -> None:
+    def __init__(
+        self, catalog: Catalog, fleet: Fleet, checker: InputChecker, images: ImageInputs, clock: Clock
+    ) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._checker = checker
+        self._images = images
         self._clock = clock
 
     async def order(
-        self, body: Mapping[str, Any], path_slug: str | None, *, branched_from: Mapping[str, Any] | None = None
+        self,
+        body: Mapping[str, Any],
+        path_slug: str | None,
+        *,
+        account: str | None,
+        branched_from: Mapping[str, Any] | None = None,
     ) -> Order:
-        """Check a body; `branched_from` are the inputs of the render whose checkpoint it is to go on from.
+        """Check a body of an account, or of nobody yet; then images that are elsewhere are left there.
 
-        Raises InvalidInput with all violations, MODEL_NOT_FOUND, VERSION_NOT_FOUND, UnknownTarget, TargetNotOffered.
+        `branched_from` are the inputs of the render whose checkpoint it is to go on from. Raises InvalidInput with all
+        violations, MODEL_NOT_FOUND, VERSION_NOT_FOUND, UnknownTarget, TargetNotOffered.
         """
         request, violations = take_apart(body, path_slug, self._clock.now())
         if not request.slug:
@@ -55,6 +66,7 @@ class Intake:
         broken = {violation.field.partition(".")[0].partition("[")[0] for violation in violations}
         sound = {name: value for name, value in given.items() if name not in broken}
         violations += self._checker.check(version.properties, sound)
+        violations += await self._resolve_images(version, sound, account)
         for name in version.schema.get("required", ()):
             if request.inputs.get(name) is None:
                 violations += rules.missing_input(name, version.properties)
@@ -80,3 +92,14 @@ class Intake:
             shape=rules.shape_of(complete, version.properties),
             warnings=rules.inputs_without_effect(version.effects, given, complete, version.properties),
         )
+
+    async def _resolve_images(self, version: Version, inputs: dict[str, Any], account: str | None) -> list[Violation]:
+        """Put the images that `inputs` name in their place; a violation for each that cannot be used."""
+        violations: list[Violation] = []
+        for name, value in inputs.items():
+            if version.properties[name].get("x-forge-media") == "image" and isinstance(value, str):
+                try:
+                    inputs[name] = await self._images.resolved(value, account)
+                except ImageRefused as refusal:
+                    violations.append(Violation(name, str(refusal)))
+        return violations

@@ -22,6 +22,7 @@ from services.scheduler.domain.webhook import (
     WebhookNotFound,
 )
 from services.scheduler.ports import Catalog
+from services.scheduler.usecases.meters import webhook_tried
 from services.scheduler.webhook_ports import Courier, DeliveryPage, Parcel, WebhookStore
 
 log = structlog.get_logger()
@@ -193,6 +194,7 @@ class Postman:
             answer = await self._post(parcel, headers)
             now = self._clock.now()
             after = delivery.tried(answer, now, self._luck())
+            webhook_tried(after.state)
             log.info(
                 "webhook tried",
                 delivery_id=after.id,

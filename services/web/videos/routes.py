@@ -46,7 +46,7 @@ def _in_its_words(handler: Handler) -> Handler:
         except HTTPException as error:  # a form that cannot be read
             return error_response(MalformedRequest(error.detail))
         except Exception as error:
-            log.error("unexpected error", path=request.url.path, exc_info=error)
+            log.error("unexpected error", route="videos", exc_info=error)
             return error_response(ForgeError("internal error"))
 
     return handled
@@ -146,7 +146,8 @@ async def _asked(request: Request) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise MalformedRequest("the body must be a JSON object or a form")
     if isinstance(reference := asked.get("input_reference"), dict):
-        asked["input_reference"] = reference.get("image_url", "")
+        uploaded = reference.get("file_id")
+        asked["input_reference"] = f"forge-upload://{uploaded}" if uploaded else reference.get("image_url", "")
     return asked
 
 

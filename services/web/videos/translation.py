@@ -23,6 +23,7 @@ _STATUSES: Mapping[str, str] = {
     "canceled": "failed",
     "expired": "failed",
 }
+_REFERENCES = ("data:", "forge-upload://", "https://")
 _CLOSE_ENOUGH_FRAMES = 2.5
 """Nobody is told of a difference that comes from frames that come in fours."""
 _ENDS = {
@@ -52,11 +53,11 @@ def inference_body(asked: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple
         image = next((name for name, prop in properties.items() if prop.get("x-forge-media") == "image"), None)
         if image is None:
             violations.append(Violation("input_reference", "is not for this model: it takes no image"))
-        elif isinstance(picture := asked["input_reference"], str) and picture.startswith("data:"):
-            body[image] = picture
+        elif isinstance(picture := asked["input_reference"], str) and picture.startswith(_REFERENCES):
+            body[image] = picture  # whoever makes the render of it says what is wrong with it
         else:
             violations.append(
-                Violation("input_reference", "must be a file, or an image_url that is a data URI; nothing is fetched")
+                Violation("input_reference", "must be a file, the file_id of an upload, or an image_url: a data URI")
             )
     notes: list[str] = []
     if asked.get("seconds") is not None:

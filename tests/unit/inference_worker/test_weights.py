@@ -93,16 +93,29 @@ def test_a_configuration_that_asks_for_code_of_its_own_is_refused(load, director
 
 
 @pytest.mark.parametrize(
-    "entry", [["my_pipeline", "Net"], ["os", "system"], ["diffusers", "utils"], ["transformers", "nope"], ["diffusers"]]
+    "entry",
+    [
+        ["my_pipeline", "Net"],
+        ["os", "system"],
+        ["diffusers", "utils"],
+        ["diffusers", "DiffusionPipeline"],
+        ["diffusers", "UNet2DModel"],
+        ["transformers", "nope"],
+        ["transformers", "AutoModel"],
+        ["transformers", ["UMT5EncoderModel"]],
+        [["diffusers"], "AutoencoderKLWan"],
+        ["diffusers"],
+    ],
 )
-def test_a_part_of_an_unknown_class_is_refused(load, directory, entry):
+def test_a_part_of_a_class_that_no_engine_needs_is_refused(load, directory, entry):
     edit(directory / "svd" / "v1" / "model_index.json", unet=entry)
     assert "'unet'" in refusal(load, directory)
 
 
 def test_a_part_outside_the_folder_is_refused(load, directory):
-    edit(directory / "svd" / "v1" / "model_index.json", **{"../v1/unet": ["diffusers", "UNet2DModel"]})
-    refusal(load, directory)
+    evil = {"../v1/unet": ["diffusers", "UNetSpatioTemporalConditionModel"]}
+    edit(directory / "svd" / "v1" / "model_index.json", **evil)
+    assert "lack the part '../v1/unet'" in refusal(load, directory)
 
 
 def test_another_pipeline_than_the_catalogue_says_is_refused(load, directory):
@@ -121,7 +134,7 @@ def test_a_lost_part_is_named(load, directory):
 def test_damaged_weights_are_named(load, directory):
     weights = directory / "svd" / "v1" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "'unet'" in refusal(load, directory)
+    assert "'unet/diffusion_pytorch_model.safetensors' of the weights is damaged" in refusal(load, directory)
 
 
 def test_weights_without_safetensors_are_refused(load, directory):

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.chassis.errors import ForgeError, Kind
+from services.chassis.errors import ForgeError, Kind, ServiceUnavailable
+from services.chassis.images import file_of
 from services.chassis.storage import Database
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
@@ -17,6 +18,7 @@ from services.scheduler.domain.fleet import Fleet, Slot, Target
 from services.scheduler.domain.inputs import Rule
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
+from services.scheduler.domain.trace import RenderSpan, ToldSpans
 from services.scheduler.ports import Clock, Estimate, Version
 
 SCHEMA: Mapping[str, Any] = {
@@ -71,6 +73,19 @@ class FixedCatalog:
         return Version(slug, "v1", "P", "r", "x", "bf16", 24.0, SCHEMA, RULES, (), targets, self.max_run_seconds)
 
 
+class TheirSpans:
+    """A span store with what a test puts into it."""
+
+    def __init__(self, *spans: RenderSpan, is_away: bool = False) -> None:
+        self._told = ToldSpans(spans)
+        self._is_away = is_away
+
+    async def of_render(self, trace_id: str, render_id: str) -> ToldSpans:
+        if self._is_away:
+            raise ServiceUnavailable("traces")
+        return self._told
+
+
 class FixedEstimates:
     """The second target is the cheaper one."""
 
@@ -82,6 +97,14 @@ class FixedEstimates:
             ("H200", "eu-north2"): Estimate(warm_usd=0.2, cold_usd=0.3, usd_per_hour=4.5, **self._seconds),
             ("L40S", "eu-north1"): Estimate(warm_usd=0.1, cold_usd=0.4, usd_per_hour=1.8, **self._seconds),
         }
+
+
+class FormOfImages:
+    """Takes every image that is a file in a data URI."""
+
+    async def resolved(self, value: str, account: str | None) -> str:
+        file_of(value)
+        return value
 
 
 class FixedVideos:
@@ -147,6 +170,8 @@ def parts_of(
         "videos": FixedVideos(),
         "checkpoints": NotedRemovals(),
         "checker": JsonSchemaChecker(),
+        "images": FormOfImages(),
+        "spans": TheirSpans(),
         "clock": clock,
         "policy": policy or Policy(),
         "probe_store": SqlProbeStore(database),

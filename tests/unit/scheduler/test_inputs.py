@@ -5,6 +5,7 @@ import math
 import pytest
 
 from services.chassis.errors import InvalidInput, Violation
+from services.chassis.images import ImageRefused
 from services.scheduler.domain.inputs import Rule, broken_rules, inputs_without_effect
 
 
@@ -155,3 +156,20 @@ async def test_an_image_that_cannot_be_used_is_named_like_any_other_input(open_h
     async with open_house() as house:
         found = await violations(house, image="https://example.org/cat.png", width=1)
         assert found == {"image": "must be a data URI: data:image/png;base64,…", "width": "must be at least 64"}
+
+
+async def test_a_render_keeps_the_image_itself_in_place_of_what_named_it(open_house):
+    class Elsewhere:
+        """Has one image for one account."""
+
+        async def resolved(self, value, account):
+            if (value, account) != ("forge-upload://upl_1", "ann"):
+                raise ImageRefused("names an upload that is not there")
+            return "data:image/png;base64,AAAA"
+
+    async with open_house(images=Elsewhere()) as house:
+        render = await house.create(image="forge-upload://upl_1")
+        assert (await house.store.inputs(render.id))["image"] == "data:image/png;base64,AAAA"
+        assert "image" not in render.shape
+        found = await violations(house, image="forge-upload://upl_2", width=1)
+        assert found == {"image": "names an upload that is not there", "width": "must be at least 64"}

@@ -72,7 +72,7 @@ def test_only_an_active_render_can_be_released_lost_or_paused(a_render, status):
 @pytest.mark.parametrize("status", sorted(set(RenderStatus) - {RenderStatus.PAUSED}))
 def test_only_a_paused_render_goes_on(a_render, status):
     with pytest.raises(IllegalMove):
-        replace(leased(a_render()), status=status).continued(0)
+        replace(leased(a_render()), status=status).continued(0, FIRST_NOON)
 
 
 def test_the_time_limit_of_the_queue_is_over_with_the_first_lease(a_render):
@@ -134,7 +134,7 @@ def test_a_paused_render_holds_nothing_and_goes_on_where_it_was(a_render):
     assert (paused.expires_at, paused.pause_after_step) == (expires_at, 0)
     assert paused.is_settled
     assert not paused.is_final
-    continued = paused.continued(5)
+    continued = paused.continued(5, FIRST_NOON)
     assert (continued.status, continued.pause_after_step) == (RenderStatus.QUEUED, 5)
     assert continued.expires_at is None
     assert continued.was_paused
@@ -202,7 +202,7 @@ def moved(render: Render, move: str) -> Render:
         case "pause":
             return render.paused(FIRST_NOON, None)
         case "continue":
-            return render.continued(0)
+            return render.continued(0, FIRST_NOON)
         case "cancel":
             return render.moved(RenderStatus.CANCELING)
         case "stop":

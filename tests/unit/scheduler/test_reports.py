@@ -14,7 +14,7 @@ from services.scheduler.__main__ import MIGRATIONS, reporting
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.adapters.sql_store import SqlRenderStore
 from services.scheduler.assembly import assembled
-from services.scheduler.convert.reports import measurements_to_proto, use_to_proto
+from services.scheduler.convert.reports import measurement_id, measurements_to_proto, use_to_proto
 from services.scheduler.domain.facts import Failure
 from services.scheduler.domain.render import RenderStatus
 from tests.unit.scheduler.house_bench import House, at_step, parts_of
@@ -181,7 +181,8 @@ async def test_a_lost_worker_and_a_failure_are_measurements_with_their_reasons(o
     assert (lost.outcome, lost.reason, lost.failed_phase) == ("lost", "WORKER_LOST", "denoising")
     assert (failed.outcome, failed.reason) == ("failed", "OUT_OF_MEMORY")
     assert not failed.HasField("run_ms")
-    assert {lost.id, failed.id} == {f"{render.id}/1", f"{render.id}/2"}
+    assert {lost.id, failed.id} == {measurement_id(render.id, 1), measurement_id(render.id, 2)}
+    assert render.id not in str([lost, failed])
 
 
 async def test_what_somebody_stopped_says_nothing_of_its_target_and_is_billed_as_used(open_clockwork):

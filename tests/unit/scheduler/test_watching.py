@@ -267,7 +267,7 @@ async def test_a_paused_render_goes_on_being_watched(stage):
         assert [(await anext(events)).status for _ in range(3)] == ["queued", "running", "paused"]
         sign = await anext(events)
         assert (sign.keep_alive, sign.status) == (True, RenderStatus.PAUSED)
-        await stage.change(lambda render: render.continued(0))
+        await stage.change(lambda render: render.continued(0, stage.clock.now()))
         await stage.end()
         assert [event.status async for event in events] == ["queued", "expired"]
 

@@ -100,8 +100,13 @@ def test_a_picture_that_the_model_has_no_use_for_is_refused():
     assert refused(WAN, input_reference=PICTURE) == ["input_reference"]
 
 
-@pytest.mark.parametrize("reference", ["https://example.com/cat.png", "", {"file_id": "file_1"}, 7])
-def test_no_picture_is_fetched_from_anywhere(reference):
+@pytest.mark.parametrize("reference", ["https://example.com/cat.png", "forge-upload://upl_1"])
+def test_a_picture_that_is_elsewhere_is_named_as_it_is(reference):
+    assert body(SVD, input_reference=reference)["image"] == reference
+
+
+@pytest.mark.parametrize("reference", ["http://example.com/cat.png", "", {"file_id": "file_1"}, 7])
+def test_what_names_no_picture_is_refused(reference):
     assert refused(SVD, input_reference=reference) == ["input_reference"]
 
 

@@ -1,7 +1,6 @@
-"""A folder of weights: what must not be in it, what is in it, and its parts made into a pipeline."""
+"""A folder of weights: what is in it, and its parts made into a pipeline."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,25 +11,10 @@ import torch
 
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.read_ahead import ReadAhead, reading_ahead
+from services.inference_worker.adapters.engines.vetting import is_known_class, parsed, vet
 from services.inference_worker.domain.errors import WeightsUnavailable
 
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
-_CODE_SUFFIXES = {
-    ".bin",
-    ".ckpt",
-    ".h5",
-    ".joblib",
-    ".msgpack",
-    ".npy",
-    ".npz",
-    ".pickle",
-    ".pkl",
-    ".pt",
-    ".pth",
-    ".py",
-    ".so",
-}
-_CODE_KEYS = {"auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code"}
 # The VAE of SkyReels shows bands in half precision; its makers run it in fp32.
 _ALWAYS_FP32 = {"AutoencoderKLWan"}
 _INDEX = "model_index.json"
@@ -77,7 +61,7 @@ class WeightsFolder:
     def __init__(self, folder: Path, pipeline: str) -> None:
         self._folder = folder
         self._pipeline = pipeline
-        _refuse_code(folder)
+        vet(folder)
         self._components = list(_read_components(folder, pipeline))
 
     def total_bytes(self, dtype: torch.dtype) -> int:
@@ -156,18 +140,9 @@ def _as_unavailable(component: Component) -> Iterator[None]:
         raise WeightsUnavailable(f"the part '{component.name}' of the weights cannot be loaded") from error
 
 
-def _refuse_code(folder: Path) -> None:
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if file.suffix.lower() in _CODE_SUFFIXES:
-            raise WeightsUnavailable(f"the weights hold '{name}', which can run code; only safetensors are loaded")
-        if file.suffix.lower() == ".json" and file.is_file() and (key := _key_for_code(_parsed(file, name))):
-            raise WeightsUnavailable(f"'{name}' of the weights asks for code of its own by '{key}'; that is not run")
-
-
 def _read_components(folder: Path, pipeline: str) -> Iterator[Component]:
     index_file = folder / _INDEX
-    index = _parsed(index_file, index_file.name) if index_file.is_file() else None
+    index = parsed(index_file, index_file.name) if index_file.is_file() else None
     if not isinstance(index, dict):
         raise WeightsUnavailable(f"the weights have no {_INDEX}")
     if index.get("_class_name") != pipeline:
@@ -175,34 +150,9 @@ def _read_components(folder: Path, pipeline: str) -> Iterator[Component]:
     for name, entry in index.items():
         if not isinstance(entry, list) or entry[:1] == [None]:
             continue
-        library, class_name = (*entry, None, None)[:2]
-        if library not in _LIBRARIES or not isinstance(class_name, str) or not _is_class(library, class_name):
-            raise WeightsUnavailable(f"the part '{name}' of the weights is of no class of diffusers or transformers")
+        library, class_name = map(str, (*entry, "", "")[:2])
+        if not is_known_class(library, class_name):
+            raise WeightsUnavailable(f"the part '{name}' of the weights is of no class that an engine here is made of")
         if Path(name).name != name or not (folder / name).is_dir():
             raise WeightsUnavailable(f"the weights lack the part '{name}'")
         yield Component(name, library, class_name, folder / name)
-
-
-def _is_class(library: str, class_name: str) -> bool:
-    return isinstance(getattr(_LIBRARIES[library], class_name, None), type)
-
-
-def _parsed(file: Path, name: str) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError:
-        raise WeightsUnavailable(f"'{name}' of the weights is not valid JSON") from None
-
-
-def _key_for_code(config: Any) -> str | None:
-    """A key, at any depth, by which a configuration asks for code that comes with it."""
-    waiting = [config]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, dict):
-            if asked := _CODE_KEYS.intersection(key for key, value in found.items() if value):
-                return min(asked)
-            waiting.extend(found.values())
-        elif isinstance(found, list):
-            waiting.extend(found)
-    return None

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from services.scheduler.domain.webhook_address import (
+from services.scheduler.domain.remote_address import (
     MAX_URL_LENGTH,
     UrlRefused,
     endpoint_of,

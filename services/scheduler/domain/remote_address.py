@@ -1,4 +1,4 @@
-"""Where deliveries may go: rules for URLs, and for the addresses their hosts lead to."""
+"""Where requests to strangers may go: rules for URLs, and for the addresses their hosts lead to."""
 
 import re
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ _NOBODYS = tuple(
 
 
 class UrlRefused(Exception):
-    """Nothing may be delivered to a URL. The text goes on after "the URL"."""
+    """Nothing is asked of a URL. The text goes on after "the URL"."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Endpoint:
 
 
 def endpoint_of(url: str, *, to_private: bool) -> Endpoint:
-    """Take a URL apart, if its form allows deliveries. Raises UrlRefused.
+    """Take a URL apart, if its form allows requests. Raises UrlRefused.
 
-    `to_private` is whether the installation delivers to loopback and private addresses. What a name leads to is not
-    known here: that is for `may_reach` to judge, whenever something is delivered.
+    `to_private` is whether the installation goes to loopback and private addresses. What a name leads to is not known
+    here: that is for `may_reach` to judge, at each request.
     """
     if len(url) > MAX_URL_LENGTH:
         raise UrlRefused(f"must have at most {MAX_URL_LENGTH} characters")
@@ -71,14 +71,14 @@ def endpoint_of(url: str, *, to_private: bool) -> Endpoint:
     if parts.scheme != "https" and not (to_private and parts.scheme == "http"):
         raise UrlRefused(f"must begin with https://{' or http://' if to_private else ''}")
     if "@" in parts.netloc:
-        raise UrlRefused("must not hold credentials: verify the signature instead")
+        raise UrlRefused("must not hold credentials")
     if "#" in url:
         raise UrlRefused("must not have a fragment: leave out '#' and what follows")
     host = parts.hostname or ""
     address = _literal(host)
     is_host = address is not None or (_NAME.fullmatch(host) and len(host) <= 253)
     if not is_host or not re.fullmatch(rf"{re.escape(_bracketed(host))}(:\d*)?", parts.netloc.lower()):
-        raise UrlRefused("must name a host, for example https://hooks.example.com/forge")
+        raise UrlRefused("must name a host, for example https://www.example.com/path")
     if port == 0:
         raise UrlRefused("must not have port 0: leave the port out, or name one from 1 to 65535")
     if (_LOCALHOST.fullmatch(host) and not to_private) or (
@@ -90,14 +90,14 @@ def endpoint_of(url: str, *, to_private: bool) -> Endpoint:
 
 
 def may_reach(address: Address, scheme: str, *, to_private: bool) -> bool:
-    """Whether a message may be sent to an address: over https to public ones, to private ones where that is allowed."""
+    """Whether a request may go to an address: over https to public ones, to private ones where that is allowed."""
     if is_public(address):
         return scheme == "https"
     return to_private and any(address in network for network in _PRIVATE)
 
 
 def permitted(scheme: str, *, to_private: bool) -> str:
-    """In words, where `may_reach` lets a message go."""
+    """In words, where `may_reach` lets a request go."""
     kinds = ["a public"] * (scheme == "https") + ["a loopback or private"] * to_private
     return f"{' or '.join(kinds)} address"
 
