@@ -21,6 +21,7 @@ from services.chassis.identity import service_caller
 from services.chassis.process import run
 from services.chassis.server import serving
 from services.chassis.storage import sqlite_database
+from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 
@@ -28,12 +29,16 @@ MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 async def serve(settings: BillingEstimateSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. ConfigurationInvalid when the price book is wrong."""
     price_book = YamlPriceBook(settings.config_dir / "prices.yaml")
-    caller = service_caller("billing-estimate")
+    caller, trust = service_caller("billing-estimate"), Trust.of("billing-estimate", settings)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         store = SqlReceiptStore(await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS)))
-        catalog = await stack.enter_async_context(channel_to(settings.catalog_address, caller))
-        scheduler = await stack.enter_async_context(channel_to(settings.scheduler_address, caller))
+        catalog = await stack.enter_async_context(
+            channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
+        )
+        scheduler = await stack.enter_async_context(
+            channel_to(settings.scheduler_address, caller, trust=trust, peer="scheduler")
+        )
         estimator = Estimator(
             bases=GrpcCostBases(catalog, deadline_seconds=settings.catalog_deadline_seconds),
             checks=GrpcInputChecks(scheduler, deadline_seconds=settings.scheduler_deadline_seconds),
@@ -50,6 +55,7 @@ async def serve(settings: BillingEstimateSettings, told_to_stop: asyncio.Event) 
                 settings.billing_estimate_address,
                 [servicer.mount(estimator, receipts), metering_servicer.mount(estimator, receipts)],
                 grace_seconds=settings.shutdown_grace_seconds,
+                trust=trust,
             )
         )
         await told_to_stop.wait()

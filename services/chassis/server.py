@@ -12,7 +12,7 @@ import grpc
 import structlog
 from forge.common.v1 import access_pb2
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
+from google.protobuf.descriptor_pb2 import MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from grpc import aio
@@ -22,8 +22,11 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from services.chassis import identity, status
-from services.chassis.config import REPOSITORY
-from services.chassis.errors import MalformedRequest
+from services.chassis.audit.contract import CallKeeper, audited_rpc
+from services.chassis.call_meter import CallMeter
+from services.chassis.contract import descriptor_set
+from services.chassis.errors import MalformedRequest, MissingScope
+from services.chassis.trust import PLAIN_LOOPBACK, Trust, peer_of
 
 log = structlog.get_logger()
 
@@ -32,6 +35,9 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # The edge takes headers of 16 KiB, and a path comes twice. By default some calls above 8 KiB are refused at random.
+    ("grpc.max_metadata_size", 64 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
     ("grpc.so_reuseport", 0),  # two servers on one port would each get half of the calls
     ("grpc.server.max_pending_requests", 20_000),  # the default cancels streams at random above 1,000 opened at once
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
@@ -60,20 +66,25 @@ async def serving(
     mounts: Sequence[Mount],
     *,
     grace_seconds: float,
+    trust: Trust = PLAIN_LOOPBACK,
+    audit: CallKeeper | None = None,
     drain: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve `mounts` on "host:port" until the block ends; yields the port, which matters when 0 was asked for.
 
     On the way out health says NOT_SERVING first, then `drain` brings work under way to an end while its callers can
-    still hear of it, then calls under way get `grace_seconds` to finish.
+    still hear of it, then calls under way get `grace_seconds` to finish. Calls that the contract has audited are kept
+    on record by `audit`, where it is given.
     """
-    server = aio.server(options=SERVER_OPTIONS, interceptors=[aio_server_interceptor(filter_=_worth_a_span), _Gate()])
+    gate = _Gate(audit)
+    interceptors = [aio_server_interceptor(filter_=_worth_a_span), CallMeter(), gate]
+    server = aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     for mount in mounts:
         mount.add_to_server(mount.servicer, server)
     reflection.enable_server_reflection(public_services(), server, pool=_contract())
-    port = server.add_insecure_port(address)
+    port = trust.listen(server, address)
     await server.start()
     for name in ("", *(mount.descriptor.full_name for mount in mounts)):
         await health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -100,7 +111,7 @@ def public_services() -> tuple[str, ...]:
     """Names of the services the edge offers: those of the contract that API keys may call, and health."""
     names = [
         f"{file.package}.{service.name}"
-        for file in _descriptor_set().file
+        for file in descriptor_set().file
         for service in file.service
         if file.package.startswith("forge.") and any(_is_for_keys(method) for method in service.method)
     ]
@@ -112,15 +123,10 @@ def _is_for_keys(method: MethodDescriptorProto) -> bool:
 
 
 @cache
-def _descriptor_set() -> FileDescriptorSet:
-    return FileDescriptorSet.FromString((REPOSITORY / "gen" / "forge.binpb").read_bytes())
-
-
-@cache
 def _contract() -> DescriptorPool:
     """The whole contract, so that any service can answer reflection for all of them."""
     pool = DescriptorPool()
-    for file in _descriptor_set().file:
+    for file in descriptor_set().file:
         pool.Add(file)  # pyright: ignore[reportAttributeAccessIssue] — missing from the stubs
     health = health_pb2.DESCRIPTOR.serialized_pb
     pool.AddSerializedFile(health)
@@ -134,6 +140,9 @@ class _Malformed:
 class _Gate(aio.ServerInterceptor):
     """Admits the caller, answers what cannot be decoded, and turns exceptions into statuses, around every RPC."""
 
+    def __init__(self, audit: CallKeeper | None) -> None:
+        self._audit = audit
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
@@ -143,16 +152,28 @@ class _Gate(aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or handler.request_streaming or not method.startswith("/forge."):
             return handler
+        audit, rpc = self._audit, audited_rpc(method)
 
         def admitted(request: object, context: aio.ServicerContext[Any, Any]) -> object:
-            identity.admit(method, context.invocation_metadata())  # pyright: ignore[reportArgumentType] — Metadatum pairs
+            peer = peer_of(context.auth_context())  # pyright: ignore[reportArgumentType] — its values are lists
+            identity.admit(method, context.invocation_metadata(), peer)  # pyright: ignore[reportArgumentType] — Metadatum pairs
             if isinstance(request, _Malformed):
                 raise MalformedRequest("the request cannot be decoded: it is damaged or nested too deeply")
             return request
 
+        async def answered(request: object, context: aio.ServicerContext[Any, Any]) -> object:
+            if audit is None or rpc is None:
+                return await handler.unary_unary(admitted(request, context), context)
+            try:
+                admitted(request, context)
+            except (MissingScope, MalformedRequest) as refusal:
+                await audit.refused(rpc, request, refusal)
+                raise
+            return await audit.kept(rpc, request, lambda: handler.unary_unary(request, context))
+
         async def unary(request: object, context: aio.ServicerContext[Any, Any]) -> object:
             try:
-                return await handler.unary_unary(admitted(request, context), context)
+                return await answered(request, context)
             except Exception as error:
                 return await _answer(error, context)
 

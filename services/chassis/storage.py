@@ -74,7 +74,10 @@ def sqlite_engine(location: str, *, begin: str, **options: Any) -> Engine:
 
     `location` is what follows "sqlite://": "//path", or nothing for a database in memory.
     """
-    engine = create_engine(f"sqlite://{location}", connect_args={"check_same_thread": False}, **options)
+    # Parameters of statements hold inputs: the text of an error must not quote them.
+    engine = create_engine(
+        f"sqlite://{location}", connect_args={"check_same_thread": False}, hide_parameters=True, **options
+    )
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:

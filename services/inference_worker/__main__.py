@@ -16,6 +16,7 @@ from obstore.store import from_url
 from services.chassis.clock import SystemClock
 from services.chassis.process import run
 from services.chassis.server import serving
+from services.chassis.trust import Trust
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
 from services.inference_worker.adapters.obstore_objects import ObstoreObjects
 from services.inference_worker.adapters.pillow_pictures import PillowPictures
@@ -60,6 +61,7 @@ async def serve(
                 settings.worker_listen,
                 [mount(worker)],
                 grace_seconds=settings.shutdown_grace_seconds - attempt_seconds,
+                trust=Trust.of("inference-worker", settings),
                 drain=lambda: worker.stop(attempt_seconds),
             )
         )

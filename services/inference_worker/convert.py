@@ -39,6 +39,7 @@ def assignment(request: pb.RenderRequest) -> Assignment:
         checkpoint_key=request.checkpoint_key or None,
         may_make_room=not request.fail_when_out_of_memory,
         pause_after_step=request.pause_after_step or None,
+        trace_context=dict(request.trace_context),
     )
 
 

@@ -16,11 +16,14 @@ from forge.scheduler.v1 import (
     render_service_pb2_grpc,
     runtime_service_pb2,
     runtime_service_pb2_grpc,
+    upload_service_pb2,
+    upload_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
-from obstore.store import from_url
+from obstore.store import ObjectStore, from_url
 
+from services.chassis.audit.shipping import GrpcAuditLog, audit_trail
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
@@ -29,20 +32,27 @@ from services.chassis.process import run
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, sqlite_database
 from services.chassis.tasks import in_background
+from services.chassis.trust import Trust
+from services.scheduler.adapters.darkroom_images import DarkroomImages
 from services.scheduler.adapters.grpc_bookkeepers import GrpcLedger, GrpcMetering
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
+from services.scheduler.adapters.grpc_spans import GrpcSpans
 from services.scheduler.adapters.grpc_target_rows import GrpcTargetRows
 from services.scheduler.adapters.grpc_workers import GrpcWorkers
 from services.scheduler.adapters.http_courier import HttpCourier
+from services.scheduler.adapters.http_images import HttpImages
 from services.scheduler.adapters.json_schema import JsonSchemaChecker
 from services.scheduler.adapters.local_placer import LocalPlacer
 from services.scheduler.adapters.obstore_checkpoints import ObstoreCheckpoints
+from services.scheduler.adapters.obstore_uploads import ObstoreUploads
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
+from services.scheduler.adapters.psutil_processes import PsutilProcesses
 from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.adapters.sql_reports import SqlReportStore
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.adapters.sql_uploads import SqlUploadStore
 from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.adapters.yaml_fleet import read_fleet
 from services.scheduler.assembly import Assembly, assembled
@@ -51,7 +61,10 @@ from services.scheduler.ports import Catalog, Clock
 from services.scheduler.probe_servicer import ProbeServicer
 from services.scheduler.report_ports import Bookkeeper
 from services.scheduler.servicer import IntakeServicer, RenderServicer, RuntimeServicer
+from services.scheduler.upload_servicer import UploadServicer
+from services.scheduler.usecases.images import Images
 from services.scheduler.usecases.reporting import Reporting
+from services.scheduler.usecases.uploads import Uploads
 from services.scheduler.usecases.webhooks import Postman, Webhooks
 from services.scheduler.webhook_servicer import WebhookServicer
 
@@ -97,18 +110,65 @@ async def post_office(
             yield store, webhooks
 
 
+@asynccontextmanager
+async def image_desk(
+    database: Database,
+    objects: ObjectStore,
+    clock: Clock,
+    settings: SchedulerSettings,
+    *,
+    on_failure: Callable[[], None],
+) -> AsyncIterator[tuple[Images, Uploads]]:
+    """Wire what becomes of images in requests, and remove expired uploads until the block ends."""
+    async with AsyncExitStack() as stack:
+        decoding = await stack.enter_async_context(DarkroomImages())
+        uploads = Uploads(
+            store=SqlUploadStore(database),
+            files=ObstoreUploads(objects),
+            decoding=decoding,
+            clock=clock,
+            limits=settings.upload_limits,
+            new_id=new_id,
+        )
+        remote: HttpImages | None = None
+        if settings.image_hosts:
+            remote = await stack.enter_async_context(
+                HttpImages(settings.image_hosts, to_private_addresses=settings.image_urls_from_private_addresses)
+            )
+        await stack.enter_async_context(in_background(uploads.tidy(), on_failure=on_failure))
+        yield Images(decoding=decoding, uploads=uploads, remote=remote), uploads
+
+
 async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. Unwinding the stack is the shutdown plan: calls, attempts, workers, stores."""
     clock = SystemClock()
-    caller = service_caller("scheduler")
+    caller, trust = service_caller("scheduler"), Trust.of("scheduler", settings)
     fleet = await read_fleet(settings.fleet, settings.config_dir)
     objects = from_url(settings.objects_url, mkdir=True)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             sqlite_database(settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
         )
-        catalog_channel = await stack.enter_async_context(channel_to(settings.catalog_address, caller))
-        billing_channel = await stack.enter_async_context(channel_to(settings.billing_estimate_address, caller))
+        catalog_channel = await stack.enter_async_context(
+            channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
+        )
+        billing_channel = await stack.enter_async_context(
+            channel_to(settings.billing_estimate_address, caller, trust=trust, peer="billing-estimate")
+        )
+        accounts_channel = await stack.enter_async_context(
+            channel_to(settings.accounts_address, caller, trust=trust, peer="accounts")
+        )
+        traces_channel = await stack.enter_async_context(
+            channel_to(settings.traces_address, caller, trust=trust, peer="traces")
+        )
+        trail = await stack.enter_async_context(
+            audit_trail(
+                settings.state_dir / "scheduler-audit.sqlite3",
+                GrpcAuditLog(accounts_channel),
+                clock,
+                on_failure=told_to_stop.set,
+            )
+        )
         catalog = GrpcCatalog(catalog_channel, clock)
         webhook_store, webhooks = await stack.enter_async_context(
             post_office(
@@ -118,6 +178,9 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 to_private_addresses=settings.webhooks_to_private_addresses,
                 on_failure=told_to_stop.set,
             )
+        )
+        images, uploads = await stack.enter_async_context(
+            image_desk(database, objects, clock, settings, on_failure=told_to_stop.set)
         )
         reports = await stack.enter_async_context(
             reporting(
@@ -141,12 +204,15 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                         spares=settings.worker_spares,
                     )
                 ),
-                workers=await stack.enter_async_context(GrpcWorkers(caller)),
+                workers=await stack.enter_async_context(GrpcWorkers(caller, trust)),
                 catalog=catalog,
                 estimates=GrpcEstimates(billing_channel, clock),
                 videos=ObstoreVideos(objects),
                 checkpoints=ObstoreCheckpoints(objects),
                 checker=JsonSchemaChecker(),
+                images=images,
+                spans=GrpcSpans(traces_channel),
+                processes=PsutilProcesses(settings.home),
                 clock=clock,
                 policy=settings.policy,
                 probe_store=SqlProbeStore(database),
@@ -155,15 +221,21 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 on_failure=told_to_stop.set,
             )
         )
+        if assembly.gauges is not None:
+            await stack.enter_async_context(in_background(assembly.gauges.run(), on_failure=told_to_stop.set))
         await stack.enter_async_context(
             serving(
-                settings.scheduler_address, mounts(assembly, webhooks), grace_seconds=settings.shutdown_grace_seconds
+                settings.scheduler_address,
+                mounts(assembly, webhooks, uploads),
+                grace_seconds=settings.shutdown_grace_seconds,
+                trust=trust,
+                audit=trail,
             )
         )
         await told_to_stop.wait()
 
 
-def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
+def mounts(assembly: Assembly, webhooks: Webhooks, uploads: Uploads) -> list[Mount]:
     """The services of the scheduler."""
     found = [
         Mount(
@@ -180,6 +252,11 @@ def mounts(assembly: Assembly, webhooks: Webhooks) -> list[Mount]:
             webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
             webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
             WebhookServicer(webhooks),
+        ),
+        Mount(
+            upload_service_pb2.DESCRIPTOR.services_by_name["UploadService"],
+            upload_service_pb2_grpc.add_UploadServiceServicer_to_server,
+            UploadServicer(uploads),
         ),
         Mount(
             intake_service_pb2.DESCRIPTOR.services_by_name["IntakeService"],

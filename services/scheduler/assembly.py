@@ -14,6 +14,7 @@ from services.scheduler.domain.fleet import Fleet
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Day, Shares
+from services.scheduler.image_ports import ImageInputs
 from services.scheduler.ports import (
     Catalog,
     Checkpoints,
@@ -21,8 +22,10 @@ from services.scheduler.ports import (
     Estimates,
     InputChecker,
     Placer,
+    Processes,
     RenderStore,
     RuntimeStore,
+    Spans,
     Videos,
     Workers,
 )
@@ -31,6 +34,7 @@ from services.scheduler.usecases.admission import Admission
 from services.scheduler.usecases.attempt import Attempt
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.fleet_view import FleetView
+from services.scheduler.usecases.gauges import Gauges
 from services.scheduler.usecases.giving_way import GivingWay
 from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.keeping import Keeping
@@ -46,6 +50,7 @@ from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
 from services.scheduler.usecases.scheduler import Scheduler
 from services.scheduler.usecases.screening import Screening
+from services.scheduler.usecases.tracing import Tracing
 from services.scheduler.usecases.watching import Watching
 
 
@@ -58,6 +63,8 @@ class Assembly:
     view: FleetView
     runtimes: Runtimes
     dispatcher: Dispatcher
+    gauges: Gauges | None
+    """None for one that was assembled without processes to look at."""
     probes: Probes | None
     """None for one that was assembled without a store for them."""
 
@@ -75,6 +82,9 @@ async def assembled(
     videos: Videos,
     checkpoints: Checkpoints,
     checker: InputChecker,
+    images: ImageInputs,
+    spans: Spans,
+    processes: Processes | None = None,
     clock: Clock,
     policy: Policy,
     probe_store: ProbeStore | None = None,
@@ -151,7 +161,7 @@ async def assembled(
         news=news,
     )
     reaper = Reaper(store=store, renders=renders, queue=queue, dispatcher=dispatcher, clock=clock)
-    intake = Intake(catalog, fleet, checker, clock)
+    intake = Intake(catalog, fleet, checker, images, clock)
     ordering = Ordering(
         intake=intake,
         admission=Admission(queue=queue, outlook=outlook, day=day, catalog=catalog, clock=clock, policy=policy),
@@ -170,6 +180,7 @@ async def assembled(
         outlook=outlook,
         watching=watching,
         screening=Screening(store=store, videos=videos, bell=bell),
+        tracing=Tracing(spans),
         clock=clock,
     )
     await dispatcher.recover()
@@ -219,4 +230,14 @@ async def assembled(
         view = FleetView(
             runtimes=runtimes, giving_way=giving_way, catalog=catalog, outlook=outlook, queue=queue, clock=clock
         )
-        yield Assembly(scheduler, intake, view, runtimes, dispatcher, probes)
+        gauges: Gauges | None = None
+        if processes is not None:
+            gauges = Gauges(
+                queue=queue,
+                runtimes=runtimes,
+                circuits=circuits,
+                running=dispatcher.running_by_model,
+                processes=processes,
+                clock=clock,
+            )
+        yield Assembly(scheduler, intake, view, runtimes, dispatcher, gauges, probes)

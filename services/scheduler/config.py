@@ -6,6 +6,7 @@ from pydantic import Field
 
 from services.chassis.config import ChassisSettings
 from services.scheduler.domain.policy import Policy
+from services.scheduler.domain.upload import UploadLimits
 
 
 class SchedulerSettings(ChassisSettings):
@@ -39,12 +40,37 @@ class SchedulerSettings(ChassisSettings):
     """How often a target that is not verified is probed by itself while it is idle; never when 0."""
     webhooks_to_private_addresses: bool = False
     """Whether webhooks may go to loopback and private addresses, and over http."""
+    image_urls: str = ""
+    """Hosts that images are fetched from, separated by commas: "img.example.com", "*.example.com" for all below it, "*"
+    for every public one. None when empty."""
+    image_urls_from_private_addresses: bool = False
+    """Whether those hosts may be at loopback and private addresses, and speak http. For development."""
+    upload_ttl_seconds: float = Field(default=86_400.0, gt=0)
+    """How long an upload can be named."""
+    max_uploads_per_account: int = Field(default=200, gt=0)
+    """How many uploads an account may keep."""
+    max_upload_bytes_per_account: int = Field(default=2**30, gt=0)
+    """How many bytes they may have together."""
     worker_launch_seconds: float = Field(default=60.0, gt=0)
     """How long a worker process may take until it serves."""
     worker_stop_seconds: float = Field(default=8.0, gt=0)
     """How long a worker may take to end before it is killed."""
     worker_spares: int = Field(default=1, ge=0)
     """Processes that wait with their imports done, so that the next cold start is spared seconds; 0 keeps none."""
+
+    @property
+    def image_hosts(self) -> list[str]:
+        """The hosts that images are fetched from."""
+        return [host for part in self.image_urls.split(",") if (host := part.strip())]
+
+    @property
+    def upload_limits(self) -> UploadLimits:
+        """What accounts may keep."""
+        return UploadLimits(
+            ttl=timedelta(seconds=self.upload_ttl_seconds),
+            max_count=self.max_uploads_per_account,
+            max_bytes=self.max_upload_bytes_per_account,
+        )
 
     @property
     def policy(self) -> Policy:

@@ -12,6 +12,7 @@ from services.scheduler.domain.fleet import Slot
 from services.scheduler.domain.inputs import Rule
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.domain.runtime import Runtime
+from services.scheduler.domain.trace import ToldSpans
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,34 @@ class Estimates(Protocol):
 
     async def of(self, slug: str, model_version: str, shape: Mapping[str, Any] | None = None) -> EstimatesByTarget:
         """What is known of a version with inputs of this shape, or with its example's; empty when nobody can say."""
+        ...
+
+
+class Spans(Protocol):
+    """What was told of renders while it happened."""
+
+    async def of_render(self, trace_id: str, render_id: str) -> ToldSpans:
+        """The spans of a render that are kept. SERVICE_UNAVAILABLE."""
+        ...
+
+
+@dataclass(frozen=True)
+class ProcessFigures:
+    """What a process has: memory, and cores that it keeps busy."""
+
+    memory_bytes: int = 0
+    cores: float = 0.0
+
+
+class Processes(Protocol):
+    """Processes of this machine, and its disk."""
+
+    def figures(self, pid: int) -> ProcessFigures:
+        """Of one process; nothing of one that is gone."""
+        ...
+
+    def free_disk_bytes(self) -> int:
+        """Room for what the installation keeps."""
         ...
 
 
@@ -240,6 +269,8 @@ class Assignment:
     checkpoint_key: str
     fail_when_out_of_memory: bool
     pause_after_step: int = 0
+    trace_context: Mapping[str, str] = field(default_factory=dict)
+    """What its spans are parts of, as headers."""
 
 
 @dataclass(frozen=True)

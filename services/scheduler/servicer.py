@@ -6,7 +6,7 @@ from forge.scheduler.v1 import intake_service_pb2_grpc, render_service_pb2_grpc,
 
 from services.chassis.identity import caller
 from services.chassis.wire import body
-from services.scheduler.convert import intake, renders, runtimes
+from services.scheduler.convert import intake, renders, runtimes, traces
 from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.scheduler import Scheduler
@@ -84,6 +84,9 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
             async for event in events:
                 yield renders.event_to_proto(request.render_id, event)
 
+    async def GetRenderTrace(self, request, context):
+        return traces.trace_to_proto(await self._scheduler.trace(caller().account, request.render_id))
+
     async def GetVideo(self, request, context):
         video = await self._scheduler.video(
             caller().account, request.render_id, offset=request.offset, length=request.length
@@ -147,4 +150,4 @@ class IntakeServicer(intake_service_pb2_grpc.IntakeServiceServicer):
         self._intake = intake
 
     async def CheckInput(self, request, context):
-        return intake.checked_to_proto(await self._intake.order(body(request.input), request.slug))
+        return intake.checked_to_proto(await self._intake.order(body(request.input), request.slug, account=None))

@@ -9,6 +9,7 @@ SERVICES = {
     "billing-estimate": "services.billing_estimate",
     "accounts": "services.accounts",
     "web": "services.web",
+    "traces": "services.traces",
     "Envoy": "envoy.yaml",
 }
 

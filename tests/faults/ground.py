@@ -18,6 +18,7 @@ from forge.scheduler.v1 import render_service_pb2_grpc as rpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
+from services.chassis.trust import host_name
 from tests.faults import disks
 from tests.faults.clocks import ShiftedClocks
 from tests.faults.promises import FINAL, Findings, Ledger, check
@@ -166,9 +167,15 @@ class Ground:
         self._accepted.append(render_id)
 
     def as_account(self, account: str) -> "Account":
-        """The scheduler as the edge calls it for another account; its port is on loopback only."""
-        address = self.processes("services.scheduler")[0].environ()["FORGE_SCHEDULER_ADDRESS"]
-        channel = grpc.insecure_channel(address)
+        """The scheduler as the edge calls it for another account."""
+        environment = self.processes("services.scheduler")[0].environ()
+        folder = Path(environment["FORGE_TLS_DIR"])
+        authority, key, chain = ((folder / name).read_bytes() for name in ("ca.pem", "edge.key", "edge.pem"))
+        channel = grpc.secure_channel(
+            environment["FORGE_SCHEDULER_ADDRESS"],
+            grpc.ssl_channel_credentials(authority, key, chain),
+            options=[("grpc.ssl_target_name_override", host_name("scheduler"))],
+        )
         self.afterwards(channel.close)
         return Account(channel, account)
 

@@ -21,6 +21,7 @@ _COMMON = {
     "FORGE_WORKER_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
     "FORGE_LEASE_SECONDS": str(LEASE_SECONDS),
     "FORGE_DRAIN_SECONDS": "0.3",
+    "FORGE_RATE_LIMIT_PER_SECOND": "0",  # one key asks for everything, thousands of times in a second
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.chassis.errors import ServiceUnavailable, Violation
 from services.scheduler.domain.fleet import Fleet, Slot, Target
+from services.scheduler.domain.trace import ToldSpans
 from services.scheduler.ports import Estimate, EstimatesByTarget, Version
 
 SLUG, VERSIONS = "film", ("1", "2")
@@ -18,7 +19,7 @@ _PROPERTIES: Mapping[str, Mapping[str, Any]] = {
 
 
 class Surroundings:
-    """The ports `Catalog`, `Estimates` and `InputChecker`, for a model with two versions."""
+    """The ports `Catalog`, `Estimates`, `InputChecker` and `ImageInputs`, for a model with two versions."""
 
     def __init__(self, *, request_seconds: float, start_seconds: float, max_run_seconds: float) -> None:
         self.is_away = False
@@ -57,6 +58,14 @@ class Surroundings:
     def check(self, properties: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Any]) -> list[Violation]:
         """Everything is fine."""
         return []
+
+    async def resolved(self, value: str, account: str | None) -> str:
+        """Nobody names an image."""
+        raise AssertionError(value)
+
+    async def of_render(self, trace_id: str, render_id: str) -> ToldSpans:
+        """Nothing is traced."""
+        return ToldSpans(())
 
     async def _answer(self) -> None:
         if self.is_away:

@@ -180,6 +180,8 @@ class World:
             videos=self.objects,
             checkpoints=self.objects,
             checker=self.surroundings,
+            images=self.surroundings,
+            spans=self.surroundings,
             clock=clock,
             policy=self.scenario.policy,
             new_id=self._new_id,

@@ -39,6 +39,8 @@ class Assignment:
     """Whether a render that runs out of device memory is tried once more with less, which takes longer."""
     pause_after_step: int | None = None
     """The denoising step to pause after; None to render to the end."""
+    trace_context: Mapping[str, str] = field(default_factory=dict)
+    """What its spans are parts of, as headers; empty when it is not traced."""
 
     @property
     def folder(self) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
-from opentelemetry import trace
 
 from services.chassis.clock import Clock
 from services.inference_worker.domain.attempt import (
@@ -27,6 +26,7 @@ from services.inference_worker.domain.progress import Meter, Pace
 from services.inference_worker.ports import Moment, PictureEncoder, Plan
 from services.inference_worker.usecases.event_log import EventLog
 from services.inference_worker.usecases.keeper import CHECKPOINT_KEY, PREVIEW_KEY, Keeper
+from services.inference_worker.usecases.spans import AttemptSpans
 from services.inference_worker.usecases.stop_signal import StopSignal
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 log = structlog.get_logger()
-tracer = trace.get_tracer(__name__)
 
 PREVIEW_SECONDS = 2.0
 """The least time between two previews."""
@@ -65,6 +64,7 @@ class Attempt:
     ) -> None:
         self.assignment = assignment
         self.id = assignment.id
+        self.spans = AttemptSpans(assignment.id, assignment.trace_context)
         self.stop = StopSignal()
         self.log: EventLog[AttemptEvent] = EventLog(clock)
         self.keeper = keeper
@@ -77,7 +77,6 @@ class Attempt:
         self._parting: _Parting | None = None
         self._reading = Reading(Phase.ENCODING, 0, 0, 0.0, None, None)
         self._phase: Phase | None = None
-        self._span: trace.Span | None = None
         self._meter: Meter | None = None
         self._on_frames: Callable[[NDArray[np.uint8]], None] | None = None
         self._shown_frames = self._repeated_frames = 0
@@ -111,6 +110,7 @@ class Attempt:
             self._enter(moment.phase)
         if moment.phase is Phase.DENOISING:
             meter.steps(moment.done_steps, moment.total_steps, moment.share)
+            self.spans.took_steps(moment.done_steps, moment.total_steps)
         else:
             meter.advance(moment.share)
         reading = meter.read()
@@ -164,7 +164,7 @@ class Attempt:
 
     async def end(self, result: AttemptResult) -> None:
         """Add the last event, after all that were reported before."""
-        self._end_span()
+        self.spans.end(failed=isinstance(result, Failure))
         await self._all_reported()
         await self.keeper.settle()
         self._tell(self._meter.read() if self._meter else self._reading, _message(result), result)
@@ -180,7 +180,9 @@ class Attempt:
     def _part(self, moment: Moment, result: AttemptResult) -> None:
         files: list[tuple[str, str, bytes]] = []
         if moment.checkpoint:
-            files.append((CHECKPOINT_KEY, self._checkpoint_key, moment.checkpoint()))
+            checkpoint = moment.checkpoint()
+            files.append((CHECKPOINT_KEY, self._checkpoint_key, checkpoint))
+            self.spans.note("checkpoint", step=moment.done_steps, size_bytes=len(checkpoint))
         if moment.preview and isinstance(result, Paused):
             files.append((PREVIEW_KEY, self._preview_key(moment), self._pictures.encode(moment.preview())))
         self._parting = _Parting(result, tuple(files))
@@ -230,6 +232,7 @@ class Attempt:
         self.newest_checkpoint = moment.checkpoint()
         self._checkpoint_at = self._clock.monotonic() + self._checkpoint_seconds
         self._keep(CHECKPOINT_KEY, self._checkpoint_key, self.newest_checkpoint)
+        self.spans.note("checkpoint", step=moment.done_steps, size_bytes=len(self.newest_checkpoint))
 
     def _keep(self, field: str, key: str, content: bytes) -> None:
         self._loop.call_soon_threadsafe(self.keeper.keep_in_passing, field, key, content)
@@ -248,16 +251,9 @@ class Attempt:
         return self._meter
 
     def _enter(self, phase: Phase) -> None:
-        self._end_span()
         self._phase = phase
         self._begun().enter(phase)
-        if phase is not Phase.DONE:
-            self._span = tracer.start_span(phase)
-
-    def _end_span(self) -> None:
-        if self._span is not None:
-            self._span.end()
-            self._span = None
+        self.spans.enter(phase)
 
 
 def _message(result: AttemptResult) -> str:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import structlog
-from opentelemetry import trace
 
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError
@@ -16,7 +15,6 @@ from services.inference_worker.usecases.event_log import EventLog
 from services.inference_worker.usecases.traces_of_errors import where
 
 log = structlog.get_logger()
-tracer = trace.get_tracer(__name__)
 
 
 class Start:
@@ -31,28 +29,21 @@ class Start:
         self._clock = clock
         self._log: EventLog[StartEvent] = EventLog(clock)
         self._loop = asyncio.get_running_loop()
-        self._span: trace.Span | None = None
-        self._phase: StartPhase | None = None
         self._told = StartEvent(StartMoment(StartPhase.IMPORTS, "about to begin"))
 
     async def run(self) -> None:
         """Load; ends ready or failed and never raises."""
         began = self._clock.monotonic()
-        with (
-            self._log.kept_alive(lambda: self._told),
-            tracer.start_as_current_span("load", attributes={"forge.model_version": self.version.model_version}),
-        ):
+        with self._log.kept_alive(lambda: self._told):
             try:
                 self.engine = await self._device.run(lambda: self._loader.load(self.version, self._report))
             except Exception as error:
                 failure = failure_of(error, "loading")
-                self._end_span()
                 self.state = WorkerState.FAILED
                 self._log.append(StartEvent(StartMoment(StartPhase.FAILED, failure.message), failure), last=True)
                 facts = {} if isinstance(error, ForgeError) else where(error)
                 log.error("load failed", reason=failure.reason, message=failure.message, **facts)
                 return
-        self._end_span()
         load_ms = round(1000 * (self._clock.monotonic() - began))
         self.state = WorkerState.READY
         ready = StartMoment(StartPhase.READY, "ready")
@@ -64,16 +55,8 @@ class Start:
         return self._log.follow(after=len(self._log) - 1 if self._log.is_closed else 0)
 
     def _report(self, moment: StartMoment) -> None:
-        if moment.phase is not self._phase:
-            self._end_span()
-            self._phase, self._span = moment.phase, tracer.start_span(moment.phase)
         self._loop.call_soon_threadsafe(self._tell, StartEvent(moment))
 
     def _tell(self, event: StartEvent) -> None:
         self._told = event
         self._log.append(event)
-
-    def _end_span(self) -> None:
-        if self._span is not None:
-            self._span.end()
-            self._span = None

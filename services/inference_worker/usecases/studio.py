@@ -5,7 +5,7 @@ from __future__ import annotations  # numpy is only a word here: the worker serv
 import hashlib
 from typing import TYPE_CHECKING
 
-from services.inference_worker.domain.attempt import Assignment, Output, Phase
+from services.inference_worker.domain.attempt import Output, Phase
 from services.inference_worker.domain.errors import CheckpointRefused, OutOfMemory, StorageFailed
 from services.inference_worker.domain.progress import Pace
 from services.inference_worker.ports import (
@@ -44,7 +44,7 @@ class Studio:
     async def make_video(self, attempt: Attempt, engine: Engine) -> Output:
         """The stored video. Raises RenderStopped when the attempt was told to stop, and what engine and store raise."""
         assignment = attempt.assignment
-        checkpoint, notes = await attempt.stop.unless_given(self._checkpoint_of(assignment))
+        checkpoint, notes = await attempt.stop.unless_given(self._checkpoint_of(attempt))
         attempt.check()
         plan = await self._device.run(lambda: engine.plan(assignment.inputs))
         footage = self._footage(attempt, plan)
@@ -94,12 +94,14 @@ class Studio:
             on_piece=lambda pieces, frames: attempt.can_play(pieces, frames / plan.fps),
         )
 
-    async def _checkpoint_of(self, assignment: Assignment) -> tuple[bytes | None, tuple[str, ...]]:
+    async def _checkpoint_of(self, attempt: Attempt) -> tuple[bytes | None, tuple[str, ...]]:
         """The checkpoint to go on from, if there is one, and what the sender should know about that."""
-        if not assignment.checkpoint_key:
+        key = attempt.assignment.checkpoint_key
+        if not key:
             return None, ()
         try:
-            return await self._objects.get(assignment.checkpoint_key), ()
+            with attempt.spans.part("resume"):
+                return await self._objects.get(key), ()
         except StorageFailed:
             return None, ("the render began again: its checkpoint could not be read",)
 

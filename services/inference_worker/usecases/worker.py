@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 import structlog
-from opentelemetry import trace
 
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError
@@ -45,7 +44,6 @@ from services.inference_worker.usecases.studio import Studio
 from services.inference_worker.usecases.traces_of_errors import where
 
 log = structlog.get_logger()
-tracer = trace.get_tracer(__name__)
 
 FINISHED_ATTEMPTS_KEPT = 32
 EARLY_CANCELS_KEPT = 32
@@ -200,8 +198,7 @@ class InferenceWorker:
     async def _run(self, attempt: Attempt, engine: Engine) -> None:
         facts = {"render_id": attempt.id.render_id, "epoch": attempt.id.epoch}
         log.info("attempt began", **facts)
-        attributes = {"forge.render_id": attempt.id.render_id, "forge.epoch": attempt.id.epoch}
-        with attempt.alive(), tracer.start_as_current_span("attempt", attributes=attributes):
+        with attempt.alive(), attempt.spans.inside():
             result: AttemptResult
             try:
                 result = await self._studio.make_video(attempt, engine)

@@ -1,6 +1,7 @@
 """What the ledger and the bills are told of attempts that have ended."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 
 from forge.billing.v1 import metering_service_pb2
 from forge.catalog.v1 import ledger_service_pb2, measurement_pb2
@@ -41,6 +42,11 @@ def measurements_to_proto(render: Render) -> ledger_service_pb2.RecordMeasuremen
     return ledger_service_pb2.RecordMeasurementsRequest(measurements=_measurements(render))
 
 
+def measurement_id(render_id: str, attempt: int) -> str:
+    """What the measurement of an attempt is called: everybody may see it, so it does not say whose render it was."""
+    return "msr_" + sha256(f"{render_id}/{attempt}".encode()).hexdigest()[:32]
+
+
 def _measurements(render: Render) -> Iterator[measurement_pb2.Measurement]:
     for record in render.attempts:
         if record.outcome in _TELLING and record.reason not in _OWN_LIMITS:
@@ -49,7 +55,7 @@ def _measurements(render: Render) -> Iterator[measurement_pb2.Measurement]:
 
 def _measurement(render: Render, record: AttemptRecord) -> measurement_pb2.Measurement:
     measurement = measurement_pb2.Measurement(
-        id=f"{render.id}/{record.attempt}",
+        id=measurement_id(render.id, record.attempt),
         slug=render.slug,
         model_version=render.model_version,
         gpu_type=record.target.gpu_type,

@@ -36,6 +36,7 @@ def assignment_to_proto(assignment: Assignment, after_seq: int) -> worker_servic
         fail_when_out_of_memory=assignment.fail_when_out_of_memory,
         pause_after_step=assignment.pause_after_step,
         after_seq=after_seq,
+        trace_context=dict(assignment.trace_context),
     )
     request.input.update(assignment.inputs)
     return request

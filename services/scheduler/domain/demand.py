@@ -39,6 +39,8 @@ class Entry:
     rank: int
     give_up_at: datetime | None
     finish_by: datetime | None = None
+    since: datetime | None = None
+    """When it began to wait."""
     shape: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,5 +66,6 @@ def entry_of(render: Render) -> Entry:
         rank=render.priority.rank,
         give_up_at=render.give_up_at,
         finish_by=render.choose_by,
+        since=render.waits_since,
         shape=render.shape,
     )

@@ -178,6 +178,10 @@ class AttemptRecord:
         held_us = sum(round(seconds * 1e6) for seconds in self.phase_gpu_seconds.values())
         return round(Fraction(repr(self.usd_per_hour)) * held_us / 3600)
 
+    def phase_began_at(self, phase: Phase) -> datetime:
+        """About when its newest phase began: the last sign of life less the device time of the phase."""
+        return self.accrued_at - timedelta(seconds=self.phase_gpu_seconds.get(phase.value, 0.0))
+
     def accrued(self, seconds: float, phase: Phase, now: datetime) -> "AttemptRecord":
         """The attempt after it has held its device for so much longer, in a phase."""
         by_phase = {**self.phase_gpu_seconds, phase.value: self.phase_gpu_seconds.get(phase.value, 0.0) + seconds}

@@ -153,6 +153,7 @@ class Render:
     stopping: Failure | None = None
 
     started_at: datetime | None = None
+    continued_at: datetime | None = None
     ended_at: datetime | None = None
     timing: Timing = Timing()
     output: Output | None = None
@@ -185,6 +186,12 @@ class Render:
     def was_paused(self) -> bool:
         """Whether one of its attempts ended with a pause."""
         return any(record.outcome is Outcome.PAUSED for record in self.attempts)
+
+    @property
+    def waits_since(self) -> datetime:
+        """When it was accepted, left its last attempt or was continued: since then it waits, if it does."""
+        left_at = self.attempts[-1].ended_at if self.attempts else None
+        return max(moment for moment in (self.created_at, left_at, self.continued_at) if moment is not None)
 
     @property
     def give_up_at(self) -> datetime | None:
@@ -307,9 +314,10 @@ class Render:
             explanation="waits to be continued, branched or canceled",
         )
 
-    def continued(self, pause_after_step: int) -> "Render":
+    def continued(self, pause_after_step: int, now: datetime) -> "Render":
         """The paused render back in the queue."""
-        return replace(self._queued_again(RenderStatus.PAUSED), expires_at=None, pause_after_step=pause_after_step)
+        queued = self._queued_again(RenderStatus.PAUSED)
+        return replace(queued, expires_at=None, continued_at=now, pause_after_step=pause_after_step)
 
     def canceled(self, now: datetime) -> "Render | None":
         """The render that is to end: at once while it waits, else once its attempt has stopped. None if it ended."""

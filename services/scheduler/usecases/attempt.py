@@ -8,23 +8,22 @@ from functools import partial
 from typing import Any
 
 import structlog
-from opentelemetry import trace
 
 from services.chassis.storage import StoreUnavailable
-from services.chassis.telemetry import extract_context
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost, WorkerOccupied
 from services.scheduler.domain.facts import Failure, Outcome, Phase
 from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
 from services.scheduler.ports import Assignment, AttemptMoment, Change, Checkpoints, Clock, RenderStore, Workers
+from services.scheduler.usecases import meters
 from services.scheduler.usecases.hold import STORE_RETRY_SECONDS, Hold, Superseded
 from services.scheduler.usecases.moments import progressed, succeeded
 from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
+from services.scheduler.usecases.spans import ColdStart, inside, of_attempt
 
 log = structlog.get_logger()
-tracer = trace.get_tracer("forge.scheduler")
 
 TICK_SECONDS = 1.0
 # After these the device may be in any state: the worker is not used again.
@@ -91,9 +90,7 @@ class Attempt:
 
         The runtime is given back by whoever took it for the attempt.
         """
-        context = extract_context(self.render.trace_context)
-        attributes = {"forge.render_id": self.render.id, "forge.attempt": self.render.attempt}
-        with tracer.start_as_current_span("attempt", context=context, attributes=attributes):
+        with inside(of_attempt(self.render)):
             try:
                 await self._run()
                 await self._remove_spent_checkpoints()
@@ -174,33 +171,39 @@ class Attempt:
         """Wait until the runtime is warm, unless it is already; False when the render was canceled meanwhile."""
         if self.render.phase is not Phase.STARTING:
             return True
-        with tracer.start_as_current_span("cold start"):
-            following = asyncio.create_task(self._follow_start())
-            canceled = asyncio.create_task(self._canceled.wait())
-            try:
-                await asyncio.wait({following, canceled}, return_when=asyncio.FIRST_COMPLETED)
-                if following.done():
-                    await following
-                    return True
-            finally:
-                following.cancel()
-                canceled.cancel()
-                await asyncio.gather(following, canceled, return_exceptions=True)
+        following = asyncio.create_task(self._follow_start())
+        canceled = asyncio.create_task(self._canceled.wait())
+        try:
+            await asyncio.wait({following, canceled}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                await following
+                return True
+        finally:
+            following.cancel()
+            canceled.cancel()
+            await asyncio.gather(following, canceled, return_exceptions=True)
         await self._end(RenderStatus.CANCELED, "canceled")
         return False
 
     async def _follow_start(self) -> None:
         """Tell of the start. Its own patience ends it when it hangs; meanwhile the lease is renewed in silence."""
-        began = self._clock.monotonic()
-        async with aclosing(self._runtimes.starting(self._runtime_id, every_seconds=TICK_SECONDS)) as moments:
-            async for moment in moments:
-                self._hold.heard()
-                if moment is None:
-                    await self._hold.renew()
-                else:
-                    await self._write(_still_active, moment.message)
+        began, cold_start, is_warm = self._clock.monotonic(), ColdStart(self._clock.now()), False
+        try:
+            async with aclosing(self._runtimes.starting(self._runtime_id, every_seconds=TICK_SECONDS)) as moments:
+                async for moment in moments:
+                    self._hold.heard()
+                    if moment is None:
+                        await self._hold.renew()
+                    else:
+                        cold_start.note(moment, self._clock.now())
+                        await self._write(_still_active, moment.message)
+            is_warm = True
+        finally:
+            cold_start.tell(self.render, self._clock.now(), failed=not is_warm)
         cold_start_ms = round((self._clock.monotonic() - began) * 1000)
         runtime = self._runtimes.get(self._runtime_id)
+        if self.render.target is not None:
+            meters.cold_start(self.render, self.render.target, cold_start_ms / 1000)
 
         def warm(render: Render) -> Render | None:
             *earlier, last = render.attempts
@@ -223,6 +226,7 @@ class Attempt:
             checkpoint_key=self.render.checkpoint_key,
             fail_when_out_of_memory=self.render.fail_when_out_of_memory,
             pause_after_step=self.render.pause_after_step,
+            trace_context=of_attempt(self.render),
         )
         passing_on = asyncio.create_task(self._pass_on_cancel(address))
         try:

@@ -6,12 +6,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
-from opentelemetry import trace
 
 from services.chassis.errors import ForgeError
 from services.chassis.storage import StoreUnavailable
 from services.chassis.tasks import uninterrupted
-from services.chassis.telemetry import extract_context
 from services.scheduler.domain.circuit import Circuits
 from services.scheduler.domain.demand import Demand, Entry
 from services.scheduler.domain.durations import Durations
@@ -31,7 +29,6 @@ from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.runtimes import Runtimes
 
 log = structlog.get_logger()
-tracer = trace.get_tracer("forge.scheduler")
 
 POLL_SECONDS = 1.0
 """The queue is looked at this often even when nothing has changed: circuits close and circumstances change."""
@@ -92,6 +89,10 @@ class Dispatcher:
     def runs(self, render_id: str) -> bool:
         """Whether an attempt at the render runs here."""
         return render_id in self._running
+
+    def running_by_model(self) -> dict[str, int]:
+        """How many attempts run, by model."""
+        return dict(Counter(attempt.render.slug for attempt, _ in self._running.values()))
 
     def remaining_seconds(self, render_id: str) -> float | None:
         """How long the attempt at a render is expected to be in others' way; None when nobody knows.
@@ -248,7 +249,6 @@ class Dispatcher:
             return
         if not leased.probe_id:
             self._runtimes.note_use(lease.runtime_id)
-        self._trace_queueing(leased)
         self._circuits.began((version.slug, version.model_version, lease.target), leased.id)
         self._shares.reserve(leased.id, leased.account, expected_seconds, self._clock.monotonic())
         self._spawn_attempt(leased, version.max_run_seconds)
@@ -321,13 +321,6 @@ class Dispatcher:
             ago = max(0.0, (wall - ended_at).total_seconds())
             self._shares.remember(render.account, record.gpu_seconds, ago, now)
             self._count(render, record, now, ago)
-
-    def _trace_queueing(self, render: Render) -> None:
-        """A span for the time in the queue, made when it is over so that it survives restarts."""
-        began = render.created_at.timestamp()
-        waited = timedelta(milliseconds=render.timing.queued_ms or 0).total_seconds()
-        span = tracer.start_span("queue", extract_context(render.trace_context), start_time=round(began * 1e9))
-        span.end(round((began + waited) * 1e9))
 
 
 def _key(render: Render, record: AttemptRecord) -> tuple[str, str, Target]:

@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from services.chassis.errors import InvalidInput, Violation
-from services.chassis.telemetry import current_trace_id, inject_context
+from services.chassis.spans import incoming_context
+from services.chassis.telemetry import current_trace_id
 from services.scheduler.domain.errors import IdempotencyConflict, RenderNotPaused, RenderNotRetryable
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.probe import PROBE_ACCOUNT
@@ -21,6 +22,7 @@ from services.scheduler.ports import Clock, RenderStore
 from services.scheduler.usecases.admission import Admission
 from services.scheduler.usecases.intake import Intake, Order
 from services.scheduler.usecases.renders import Renders
+from services.scheduler.usecases.spans import mark
 
 log = structlog.get_logger()
 
@@ -62,7 +64,7 @@ class Ordering:
         key, sha256 = idempotency_key or _request_id(body), _digest([path_slug, body])
         if known := await self._known(account, key, sha256):
             return known
-        order = await self._intake.order(body, path_slug)
+        order = await self._intake.order(body, path_slug, account=account)
         render = replace(self._new(account, order, key, sha256), api_key_id=api_key_id)
         return await self._accept(render, order.inputs, "accepted")
 
@@ -96,7 +98,7 @@ class Ordering:
             shape=ended.shape,
             retry_of=ended.id,
             api_key_id=api_key_id,
-            trace_context=inject_context(),
+            trace_context=incoming_context(),
             trace_id=current_trace_id(),
             warnings=ended.warnings,
             fail_when_out_of_memory=ended.fail_when_out_of_memory,
@@ -117,7 +119,7 @@ class Ordering:
             raise InvalidInput([Violation("model_version", "cannot change any more; leave it out")])
         inputs = await self._store.inputs(paused.id)
         body = {**_terms_of(paused), **inputs, **changes, "model_version": paused.model_version}
-        order = await self._intake.order(body, paused.slug, branched_from=inputs)
+        order = await self._intake.order(body, paused.slug, account=paused.account, branched_from=inputs)
         render = self._new(paused.account, order, key, sha256)
         render = replace(render, branch_of=paused.id, checkpoint_key=paused.checkpoint_key, api_key_id=api_key_id)
         return await self._accept(render, order.inputs, f"branched off {paused.id}")
@@ -130,7 +132,7 @@ class Ordering:
         sha256 = _digest([probe_id, dict(body)])
         if known := await self._known(PROBE_ACCOUNT, request_id, sha256):
             return known
-        order = await self._intake.order(body, None)
+        order = await self._intake.order(body, None, account=PROBE_ACCOUNT)
         render = replace(self._new(PROBE_ACCOUNT, order, request_id, sha256), probe_id=probe_id, expires_at=None)
         accepted, _ = await self._renders.accept(render, order.inputs, "accepted", keys_since=self._keys_since())
         return _of_the_same_request(accepted, sha256)
@@ -155,7 +157,7 @@ class Ordering:
             finish_within_seconds=terms.finish_within_seconds,
             shape=order.shape,
             pause_after_step=terms.pause_after_step,
-            trace_context=inject_context(),
+            trace_context=incoming_context(),
             trace_id=current_trace_id(),
             warnings=order.warnings,
             fail_when_out_of_memory=terms.fail_when_out_of_memory,
@@ -176,6 +178,7 @@ class Ordering:
             accepted, is_new = await self._renders.accept(admitted, inputs, message, keys_since=self._keys_since())
         if is_new:
             log.info("render accepted", render_id=render.id, slug=render.slug, account=render.account)
+        mark(accepted)
         return _of_the_same_request(accepted, render.request_sha256)
 
     def _keys_since(self) -> datetime:

@@ -62,6 +62,11 @@ class Queue:
                         found[demand] = found.get(demand, 0) + len(line)
         return found
 
+    def oldest(self) -> datetime | None:
+        """Since when the one waits that has waited longest, without those in the background."""
+        waits = (entry.since for entry in self._entries.values() if not entry.demand.in_the_background)
+        return min((since for since in waits if since is not None), default=None)
+
     def counts_of(self, demand: Demand) -> dict[str, int]:
         """How many renders of each account wait that ask for `demand`."""
         found: dict[str, int] = {}

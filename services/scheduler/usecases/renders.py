@@ -7,7 +7,10 @@ from typing import Any
 from services.chassis.tasks import uninterrupted
 from services.scheduler.domain.render import Render, RenderStatus
 from services.scheduler.ports import Bell, Change, RenderStore, Written
+from services.scheduler.usecases.meters import accepted as count_accepted
+from services.scheduler.usecases.meters import count_change
 from services.scheduler.usecases.queue import Queue
+from services.scheduler.usecases.spans import tell_of_change
 
 
 class Renders:
@@ -34,14 +37,23 @@ class Renders:
     ) -> tuple[Render, bool]:
         accepted = await self._store.accept(render, inputs, message, keys_since=keys_since)
         if isinstance(accepted, Written):
+            count_accepted(accepted.render)
             self._tell(accepted)
             return accepted.render, True
         return accepted, False
 
     async def _advance(self, render_id: str, change: Change, message: str, epoch: int | None) -> Render | None:
-        written = await self._store.advance(render_id, change, message, epoch=epoch)
+        before: list[Render] = []
+
+        def noted(render: Render) -> Render | None:
+            before[:] = [render]
+            return change(render)
+
+        written = await self._store.advance(render_id, noted, message, epoch=epoch)
         if written is None:
             return None
+        tell_of_change(before[0], written.render)
+        count_change(before[0], written.render)
         self._tell(written)
         return written.render
 

@@ -8,12 +8,14 @@ from services.chassis.errors import InvalidInput, Violation
 from services.chassis.tasks import uninterrupted
 from services.scheduler.domain.errors import RenderNotEnded, RenderNotFound, RenderNotPaused
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
+from services.scheduler.domain.trace import RenderTrace
 from services.scheduler.ports import Clock, Page, RenderStore
 from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.ordering import Ordering
 from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.renders import Renders
 from services.scheduler.usecases.screening import Screening, Video
+from services.scheduler.usecases.tracing import Tracing
 from services.scheduler.usecases.watching import Watching
 
 DEFAULT_WAIT_SECONDS = 590
@@ -37,6 +39,7 @@ class Scheduler:
         outlook: Outlook,
         watching: Watching,
         screening: Screening,
+        tracing: Tracing,
         clock: Clock,
     ) -> None:
         self._ordering = ordering
@@ -46,6 +49,7 @@ class Scheduler:
         self._outlook = outlook
         self._watching = watching
         self._screening = screening
+        self._tracing = tracing
         self._clock = clock
 
     async def create(
@@ -133,10 +137,10 @@ class Scheduler:
         """Let a paused render go on. RenderNotFound, RenderNotPaused, InvalidInput."""
         if pause_after_step < 0:
             raise InvalidInput([Violation("pause_after_step", "must not be negative")])
-        render = await self._owned(account, render_id)
+        render, now = await self._owned(account, render_id), self._clock.now()
         continued = await self._renders.advance(
             render_id,
-            lambda render: render.continued(pause_after_step) if render.status is RenderStatus.PAUSED else None,
+            lambda render: render.continued(pause_after_step, now) if render.status is RenderStatus.PAUSED else None,
             "continued",
         )
         if continued is None:
@@ -185,6 +189,10 @@ class Scheduler:
     async def thumbnail(self, account: str, render_id: str) -> bytes:
         """The picture that stands for a finished video. Raises RenderNotFound, PreviewNotReady."""
         return await self._screening.thumbnail(await self._owned(account, render_id))
+
+    async def trace(self, account: str, render_id: str) -> RenderTrace:
+        """What was done for a render, by whom and when. Raises RenderNotFound."""
+        return await self._tracing.of(await self._owned(account, render_id))
 
     async def delete(self, account: str, render_id: str) -> None:
         """Remove a render and what it made; one that has not ended is canceled first.

@@ -1,7 +1,8 @@
 """Watching renders: every event once and in order, signs of life between them, and nobody who slows a render."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -9,6 +10,7 @@ from weakref import WeakValueDictionary
 from services.scheduler.domain.errors import RenderNotFound
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus, snapshot
 from services.scheduler.ports import Bell, Clock, Listener, RenderStore
+from services.scheduler.usecases.meters import watching
 from services.scheduler.usecases.turns import Turns
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -44,7 +46,7 @@ class Watching:
         if (watched := self._watched.get(render.id)) is None:
             watched = self._watched[render.id] = _Watched(render, self._store, self._clock, self._stands)
         newest, silent_seconds = snapshot(render, self._clock.now(), ""), 0.0
-        with self._bell.listening(render.id) as listener:
+        with self._bell.listening(render.id) as listener, _counted():
             reader = _Reader(watched, listener, after_seq)
             while True:
                 patience = QUEUE_SECONDS if newest.status is RenderStatus.QUEUED else KEEP_ALIVE_SECONDS
@@ -77,6 +79,15 @@ class Watching:
                 if event is None or event.is_last or event.status is RenderStatus.PAUSED:
                     render = await _again(render, self._store)
             return render
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    watching(1)
+    try:
+        yield
+    finally:
+        watching(-1)
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from services.web.adapters.contract import all_of, ask, ask_or_none
 from services.web.adapters.event_log import log_up_to
 from services.web.domain import progress
 from services.web.domain.event_lines import lines_of
+from services.web.domain.span_tree import tree_of
 from services.web.domain.timeline import PHASES, timeline_of
 from services.web.site import Site, site_of
 from services.web.viewer import Viewer, known_viewer_of
@@ -60,7 +61,9 @@ async def show(request: Request) -> Response:
     render = await ask(
         site.contract.renders.GetRender, render_service_pb2.GetRenderRequest(render_id=render_id), viewer.caller
     )
-    (receipt, why_no_receipt), events = await all_of(_receipt(site, viewer, render_id), _log(site, viewer, render))
+    (receipt, why_no_receipt), events, trace = await all_of(
+        _receipt(site, viewer, render_id), _log(site, viewer, render), _trace(site, viewer, render_id)
+    )
     now = datetime.now(UTC)
     is_whole_log = bool(events) and events[-1]["seq"] >= render["last_seq"]
     return site.page(
@@ -81,6 +84,8 @@ async def show(request: Request) -> Response:
         phases=PHASES,
         receipt=receipt,
         why_no_receipt=why_no_receipt,
+        spans=tree_of(trace.get("spans", ())),
+        why_no_spans=trace.get("note", ""),
     )
 
 
@@ -103,6 +108,12 @@ async def _receipt(site: Site, viewer: Viewer, render_id: str) -> tuple[dict[str
         if error.kind is Kind.NOT_FOUND:
             return None, "There is no receipt yet: it begins when the first attempt has ended."
         return None, f"The receipt cannot be shown now: {error.message}."
+
+
+async def _trace(site: Site, viewer: Viewer, render_id: str) -> dict[str, Any]:
+    """The spans; none where they cannot be had now: the page shows what the render has on record instead."""
+    wanted = render_service_pb2.GetRenderTraceRequest(render_id=render_id)
+    return await ask_or_none(site.contract.renders.GetRenderTrace, wanted, viewer.caller) or {}
 
 
 async def _log(site: Site, viewer: Viewer, render: dict[str, Any]) -> list[dict[str, Any]]:

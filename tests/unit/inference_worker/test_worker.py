@@ -11,7 +11,7 @@ from services.chassis.errors import InvalidInput, Violation
 from services.inference_worker.domain.attempt import AttemptId, Canceled, Output, PeakMemory, Phase
 from services.inference_worker.domain.errors import OutOfMemory, WorkerBusy
 from services.inference_worker.domain.version import WorkerState
-from services.inference_worker.usecases import attempt as attempt_module
+from services.inference_worker.usecases import spans as spans_module
 from services.inference_worker.usecases import worker as worker_module
 
 
@@ -148,18 +148,25 @@ async def test_status_names_the_running_attempt(bench):
     assert (await bench.worker.status()).running is None
 
 
-async def test_every_phase_has_a_span_under_that_of_the_attempt(bench, monkeypatch):
+async def test_every_phase_has_a_span_under_that_of_the_schedulers_attempt(bench, monkeypatch):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
-    monkeypatch.setattr(worker_module, "tracer", tracer)
-    monkeypatch.setattr(attempt_module, "tracer", tracer)
-    with tracer.start_as_current_span("the call") as call:
-        await bench.render()
-    parents = {span.name: span.parent and span.parent.span_id for span in exporter.get_finished_spans()}
-    (attempt,) = (span.context for span in exporter.get_finished_spans() if span.name == "attempt")
-    assert attempt is not None
-    assert parents.pop("the call") is None
-    assert parents.pop("attempt") == call.get_span_context().span_id
-    assert parents == dict.fromkeys(["encoding", "denoising", "decoding", "muxing", "storing"], attempt.span_id)
+    monkeypatch.setattr(spans_module, "tracer", tracer)
+    context = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    await bench.render(trace_context=context, num_inference_steps=4)
+    found = {span.name: span for span in exporter.get_finished_spans()}
+    parents = {name: span.parent and f"{span.parent.span_id:016x}" for name, span in found.items()}
+    assert parents == dict.fromkeys(["encoding", "denoising", "decoding", "muxing", "storing"], "cd" * 8)
+    assert all((span.attributes or {})["forge.render_id"] == "r1" for span in found.values())
+    assert (found["denoising"].attributes or {})["forge.done_steps"] == 4
+
+
+async def test_an_attempt_outside_a_trace_has_no_spans(bench, monkeypatch):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(spans_module, "tracer", provider.get_tracer("test"))
+    await bench.render()
+    assert not exporter.get_finished_spans()

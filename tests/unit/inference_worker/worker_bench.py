@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -141,6 +141,7 @@ class Bench:
         checkpoint_key: str | None = None,
         may_make_room: bool = True,
         pause_after_step: int | None = None,
+        trace_context: Mapping[str, str] | None = None,
         **inputs: Any,
     ) -> list[Any]:
         assignment = Assignment(
@@ -150,6 +151,7 @@ class Bench:
             checkpoint_key,
             may_make_room,
             pause_after_step,
+            trace_context or {},
         )
         return [event async for event in self.worker.render(assignment, after_seq)]
 

@@ -6,16 +6,18 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from forge.billing.v1 import receipt_pb2
 from forge.catalog.v1 import catalog_service_pb2, model_pb2
 from forge.common.v1 import target_pb2
-from forge.scheduler.v1 import render_pb2, render_service_pb2, render_service_pb2_grpc
+from forge.scheduler.v1 import render_pb2, render_service_pb2, render_service_pb2_grpc, render_trace_pb2
 
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.server import Mount, serving
+from services.chassis.wire import timestamp
 from tests.unit.web.conftest import Browser
 from tests.unit.web.fake_platform import Platform
 from tests.unit.web.markup import faults, read
@@ -102,6 +104,9 @@ class _Renders(render_service_pb2_grpc.RenderServiceServicer):
 
     async def ListRenders(self, request: Any, context: Any) -> Any:  # noqa: N802 — as in the contract
         return self._platform.answer("ListRenders", request, render_service_pb2.ListRendersResponse)
+
+    async def GetRenderTrace(self, request: Any, context: Any) -> Any:  # noqa: N802 — as in the contract
+        return self._platform.answer("GetRenderTrace", request, render_trace_pb2.RenderTrace)
 
     async def WatchRender(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802 — as in the contract
         for event in self._platform.log:
@@ -313,6 +318,34 @@ async def test_attempts_and_their_phases_are_a_chart_a_table_and_a_tree(browser:
     assert "the worker was lost" in page.text
     assert "from step 8 of a checkpoint" in page.text
     assert "0af7651916cd43dd" in page.text
+
+
+async def test_the_trace_shows_the_spans_that_were_told_of(browser: Browser, platform: Platform) -> None:
+    began = timestamp(datetime(2026, 11, 20, 12, tzinfo=UTC))
+    spans = [
+        render_trace_pb2.TraceSpan(
+            span_id="a",
+            service="scheduler",
+            name="attempt",
+            started_at=began,
+            status="error",
+            attributes={"forge.outcome": "lost"},
+        ),
+        render_trace_pb2.TraceSpan(
+            span_id="b",
+            parent_span_id="a",
+            service="inference-worker",
+            name="decoding",
+            started_at=began,
+            duration_ms=250,
+        ),
+    ]
+    platform.answers["GetRenderTrace"] = render_trace_pb2.RenderTrace(spans=spans, note="some may be missing")
+    html = (await browser.open("/renders/rnd_1", scopes="read")).text
+    page = read(html)
+
+    assert all(words in page.text for words in ("inference-worker", "lost", "0.25 s", "so far", "Some may be missing."))
+    assert "phase-decoding" in html
 
 
 async def test_long_runs_of_steps_are_folded(browser: Browser) -> None:
