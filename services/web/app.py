@@ -19,8 +19,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import ForgeError, Kind
-from services.web import links, media
-from services.web.pages import account, catalogue, docs, model, renders, sign_in, status
+from services.web import links, media, uploads
+from services.web.pages import account, catalogue, docs, model, openapi, renders, sign_in, status
 from services.web.site import HTTP_CODES, STATIC, Site, error_as_json, site_of
 from services.web.videos import routes as videos
 
@@ -59,9 +59,11 @@ def application(site: Site) -> Starlette:
             *account.ROUTES,
             *status.ROUTES,
             *docs.ROUTES,
+            *openapi.ROUTES,
             *sign_in.ROUTES,
             *media.ROUTES,
             *links.ROUTES,
+            *uploads.ROUTES,
             *videos.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
@@ -97,7 +99,8 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", path=request.url.path, exc_info=error)
+    route = request.scope.get("route")  # its pattern: the path itself may be a signed link
+    log.error("unexpected error", route=getattr(route, "path", ""), exc_info=error)
     unexpected = ForgeError("internal error")
     if request.url.path.startswith("/v1/"):
         return error_as_json(unexpected)

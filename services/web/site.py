@@ -91,7 +91,10 @@ def base_url_of(request: Request) -> str:
 
 def error_as_json(error: ForgeError) -> Response:
     """An error as the API writes it."""
-    body = MessageToJson(to_status(error), preserving_proto_field_name=True, indent=None)
+    status = to_status(error)
+    body = MessageToJson(
+        status, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
+    )
     headers = (
         {} if error.retry_after_seconds is None else {"retry-after": f"{max(1, round(error.retry_after_seconds))}"}
     )

@@ -10,9 +10,9 @@ NAMES_OUTSIDE = {"README.md": "readme", "envoy/README.md": "edge"}
 """Documents that lie elsewhere than in `docs/`, by their path in the repository."""
 DECISIONS = "adr"
 _SHELVES: Mapping[str, Sequence[str]] = {
-    "Begin": ("readme", "architecture", "glossary"),
-    "Run": ("operations", "adding-a-model", "edge"),
-    "Call": ("web", "videos-dialect", "webhooks"),
+    "Begin": ("readme", "quick-start", "architecture", "glossary"),
+    "Run": ("operations", "keys", "audit", "telemetry", "adding-a-model", "edge", "security"),
+    "Call": ("clients", "cli", "web", "inputs", "videos-dialect", "webhooks"),
     "Inside": ("engines", "performance", "reliability", "simulation"),
 }
 _MORE = "More"

@@ -1,7 +1,11 @@
 """The contract as its readers see it: services, calls, messages and reasons, with their comments."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+_STATUS = re.compile(r"([A-Z][A-Z_]+), (\d{3})\. ")
+_REMEDY = "Remedy: "
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,35 @@ class Message:
 
 @dataclass(frozen=True)
 class Reason:
-    """A value of ErrorReason as it appears on the wire."""
+    """A value of ErrorReason as it appears on the wire.
+
+    Its comment begins with the codes it arrives with, where it is the status of a call, and ends with what to do.
+    """
 
     name: str
     comment: str
+
+    @property
+    def grpc_code(self) -> str:
+        """Name of the gRPC code; empty for a reason that only a render's own `error` has."""
+        found = _STATUS.match(self.comment)
+        return found[1] if found else ""
+
+    @property
+    def http_status(self) -> int | None:
+        """The HTTP status; None for a reason that only a render's own `error` has."""
+        found = _STATUS.match(self.comment)
+        return int(found[2]) if found else None
+
+    @property
+    def meaning(self) -> str:
+        """What happened, with its example."""
+        return _STATUS.sub("", self.comment, count=1).partition(_REMEDY)[0].strip()
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty where the comment does not say."""
+        return self.comment.partition(_REMEDY)[2].strip()
 
 
 @dataclass(frozen=True)

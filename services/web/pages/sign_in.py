@@ -8,13 +8,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from services.chassis.errors import ForgeError, Kind
-from services.chassis.identity import SESSION_COOKIE, service_caller
+from services.chassis.identity import SESSION_COOKIE, Caller, request_id_in, service_caller
 from services.web.adapters.contract import ask
 from services.web.domain.words import when
 from services.web.site import base_url_of, site_of
 from services.web.viewer import viewer_of
-
-_SELF = service_caller("web")
 
 
 async def show(request: Request) -> Response:
@@ -29,7 +27,7 @@ async def sign_in(request: Request) -> Response:
     next_page = _within(str(form.get("next", "")))
     secret = session_service_pb2.CreateSessionRequest(secret=str(form.get("key", "")))
     try:
-        session = await ask(site.contract.sessions.CreateSession, secret, _SELF)
+        session = await ask(site.contract.sessions.CreateSession, secret, _self(request))
     except ForgeError as error:
         if error.kind is not Kind.UNAUTHENTICATED:
             raise
@@ -51,12 +49,16 @@ async def sign_out(request: Request) -> Response:
     """End the session."""
     site = site_of(request)
     if session_id := viewer_of(request).session_id:
-        await ask(
-            site.contract.sessions.EndSession, session_service_pb2.EndSessionRequest(session_id=session_id), _SELF
-        )
+        ended = session_service_pb2.EndSessionRequest(session_id=session_id)
+        await ask(site.contract.sessions.EndSession, ended, _self(request))
     response = RedirectResponse("/", 303)
     response.delete_cookie(SESSION_COOKIE)
     return response
+
+
+def _self(request: Request) -> Caller:
+    """The web service itself, because of a request."""
+    return service_caller("web", request_id=request_id_in(request.headers))
 
 
 def _within(address: str) -> str:

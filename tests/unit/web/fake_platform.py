@@ -22,6 +22,8 @@ from forge.scheduler.v1 import (
     render_service_pb2_grpc,
     runtime_service_pb2,
     runtime_service_pb2_grpc,
+    upload_service_pb2,
+    upload_service_pb2_grpc,
 )
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
@@ -40,6 +42,7 @@ _SERVED = {
         (render_service_pb2, render_service_pb2_grpc),
         (runtime_service_pb2, runtime_service_pb2_grpc),
         (probe_service_pb2, probe_service_pb2_grpc),
+        (upload_service_pb2, upload_service_pb2_grpc),
     ),
 }
 SERVICES = tuple(_SERVED)

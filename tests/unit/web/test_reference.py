@@ -107,6 +107,16 @@ def test_every_reason_of_an_error_is_there_as_it_is_on_the_wire() -> None:
     assert all(reason.comment for reason in reference().reasons)
 
 
+def test_every_reason_of_an_error_says_what_happened_and_what_to_do_about_it() -> None:
+    for reason in reference().reasons:
+        assert reason.meaning, reason.name
+        assert reason.remedy, f'{reason.name}: its comment needs a last sentence "Remedy: …"'
+        assert (reason.http_status is None) == (reason.grpc_code == ""), reason.name
+    found = {reason.name: reason for reason in reference().reasons}
+    assert (found["RATE_LIMITED"].grpc_code, found["RATE_LIMITED"].http_status) == ("RESOURCE_EXHAUSTED", 429)
+    assert found["ENGINE_FAILED"].http_status is None
+
+
 async def test_the_page_shows_all_of_it_and_every_link_within_leads_somewhere(browser: Browser) -> None:
     answer = await browser.open("/docs/api")
     page = read(answer.text)
