@@ -24,6 +24,7 @@ from forge.scheduler.v1 import (
     render_pb2,
     render_service_pb2,
     runtime_service_pb2,
+    upload_service_pb2,
     webhook_service_pb2,
 )
 from google.api import httpbody_pb2
@@ -31,14 +32,15 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
+from forge_cli.edge_rules import EdgeRules
 from services.accounts.domain import new_secret
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
 from services.chassis.wire import timestamp
-from services.web.__main__ import serving as serving_pages
 from services.web.adapters.contract import contract_at
 from services.web.adapters.signed_links import SignedLinks
+from services.web.adapters.uvicorn_server import serving as serving_pages
 from services.web.app import application
 from services.web.config import WebSettings
 from services.web.site import Site
@@ -50,6 +52,7 @@ SCHEDULER = [
     runtime_service_pb2.DESCRIPTOR.services_by_name["RuntimeService"],
     webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
     probe_service_pb2.DESCRIPTOR.services_by_name["ProbeService"],
+    upload_service_pb2.DESCRIPTOR.services_by_name["UploadService"],
 ]
 
 
@@ -120,6 +123,8 @@ class _Fake:
                 raise ForgeError(
                     "no such render", kind=Kind.NOT_FOUND, reason="RENDER_NOT_FOUND", resource=("render", "missing")
                 )
+            if getattr(request, "render_id", "") == "too-much":
+                raise ForgeError("wait", kind=Kind.EXHAUSTED, reason="TARGET_OVERLOADED", retry_after_seconds=2.5)
             return answer()
 
         async def render(request: Any, context: Any) -> Any:
@@ -181,10 +186,12 @@ async def running_edge(
     directory: Path,
     addresses: EdgeAddresses,
     *,
+    rules: EdgeRules | None = None,
     otlp_endpoint: str | None = None,
+    tls_dir: Path | None = None,
     edit: Callable[[str], str] = lambda config: config,
 ) -> AsyncIterator[Edge]:
-    config = write_edge_config(directory, addresses, otlp_endpoint=otlp_endpoint)
+    config = write_edge_config(directory, addresses, rules=rules, otlp_endpoint=otlp_endpoint, tls_dir=tls_dir)
     config.write_text(edit(config.read_text()))
     with (directory / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*envoy_command(config), stdout=log, stderr=log)
@@ -200,6 +207,12 @@ async def running_edge(
         with suppress(ProcessLookupError):  # the test may have ended it
             process.terminate()
         await process.wait()
+
+
+@pytest.fixture(scope="session")
+def elsewhere(addresses: EdgeAddresses) -> Callable[[], EdgeAddresses]:
+    """Gives the same services, and each time another free address for a further edge."""
+    return lambda: replace(addresses, listen=free_address())
 
 
 @pytest.fixture(scope="session")
@@ -229,7 +242,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def accounts_address(home: Path) -> Iterator[str]:
     address = free_address()
-    environment = os.environ | {"FORGE_HOME": str(home), "FORGE_ACCOUNTS_ADDRESS": address}
+    environment = os.environ | {"FORGE_HOME": str(home), "FORGE_ACCOUNTS_ADDRESS": address, "FORGE_PLAINTEXT": "true"}
+    # One key asks for everything here, in whatever a second these tests take.
+    environment |= {"FORGE_RATE_LIMIT_PER_SECOND": "10000", "FORGE_RATE_LIMIT_BURST": "100000"}
     subprocess.run([sys.executable, "-m", "services.accounts", "first-key"], env=environment, check=True)
     with (
         (home / "accounts.log").open("wb") as log,

@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 
 from forge_cli.draining import drain_edge
+from tests.wire import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, frame, http2, request_headers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+NO_ERROR = bytes(4)
 EVENTS = "/v1/renders/a-render/events?after_seq=0"
 
 
@@ -61,6 +63,29 @@ async def test_a_connection_that_was_kept_open_hears_that_this_is_the_end(ending
     assert (answer.status_code, answer.headers["connection"]) == (503, "close")
     with pytest.raises(httpx.ConnectError):
         await ending_edge.http.get("/healthz")
+
+
+async def test_a_connection_of_http_2_is_told_to_go_while_its_streams_go_on(ending_edge, keys, services):
+    address = ending_edge.http.base_url.netloc.decode()
+    key = ("authorization", f"Bearer {keys.admin}")
+    async with http2(address) as link:
+        with services.held():
+            await link.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, request_headers(EVENTS, address, key)))
+            first = await link.until(DATA)
+            assert first is not None
+            assert b"first" in first.payload
+            ended, said = draining(ending_edge)
+            await until(lambda: said)
+            await link.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, request_headers("/v1/models", address, key)))
+            told = await link.until(GOAWAY)
+            assert told is not None
+            assert told.payload[4:8] == NO_ERROR
+            assert not ended.done()
+        last = await link.until(DATA)
+        while last is not None and b"second" not in last.payload:
+            last = await link.until(DATA)
+        assert last is not None
+    await ended
 
 
 async def test_who_does_not_end_is_not_waited_for_for_ever(ending_edge, keys, services):

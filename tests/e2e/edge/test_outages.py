@@ -72,27 +72,6 @@ async def test_a_second_edge_on_the_same_port_fails(edge, addresses, tmp_path):
     assert b"Address already in use" in said
 
 
-@pytest.mark.parametrize("otlp_endpoint", [None, "http://127.0.0.1:4317", "http://collector"])
-async def test_envoy_finds_nothing_wrong_with_the_configuration(otlp_endpoint, addresses, tmp_path):
-    config = write_edge_config(tmp_path, addresses, otlp_endpoint=otlp_endpoint)
-    command = [*envoy_command(config), "--mode", "validate"]
-    validation = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
-    _, said = await validation.communicate()
-    assert validation.returncode == 0, said
-    assert b"deprecated" not in said
-
-
-@pytest.mark.parametrize("otlp_endpoint", ["https://collector:4317", "collector:4317"])
-async def test_an_unusable_trace_address_is_refused(otlp_endpoint, addresses, tmp_path):
-    with pytest.raises(ValueError, match="http://host:port"):
-        write_edge_config(tmp_path, addresses, otlp_endpoint=otlp_endpoint)
-
-
-async def test_an_address_without_a_port_is_refused(addresses, tmp_path):
-    with pytest.raises(ValueError, match="write host:port"):
-        write_edge_config(tmp_path, replace(addresses, listen="localhost"))
-
-
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     """Takes spans."""
 

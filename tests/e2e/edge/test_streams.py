@@ -103,6 +103,22 @@ async def test_the_deadline_of_a_client_is_kept(edge, keys, services):
         assert answer.json()["code"] == code_pb2.DEADLINE_EXCEEDED
 
 
+async def test_a_deadline_that_passes_within_a_stream_is_a_deadline_and_no_broken_connection(edge, keys, services):
+    watch = render_service_pb2_grpc.RenderServiceStub(edge.grpc).WatchRender
+    request = render_service_pb2.WatchRenderRequest(render_id="a-render")
+
+    async def code():
+        with pytest.raises(aio.AioRpcError) as ended:
+            async for _ in watch(request, metadata=keys.metadata, timeout=0.2):
+                pass
+        return ended.value.code()
+
+    with services.held():
+        assert set(await asyncio.gather(*(code() for _ in range(60)))) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        answer = await edge.http.get(EVENTS, headers=keys.header | {"grpc-timeout": "200m"})
+        assert [json.loads(line)["seq"] for line in answer.text.splitlines()] == [1]
+
+
 async def test_a_client_that_leaves_ends_its_call(edge, keys, services):
     with services.held():
         with pytest.raises(httpx.ReadTimeout):
