@@ -1,68 +1,74 @@
 """The `forge` command: serve video models, and be a client of them."""
 
 import os
-from importlib.metadata import version
 
 import click
 
-from forge_cli.commands.catalogue import catalogue
-from forge_cli.commands.demo import demo
-from forge_cli.commands.estimate import estimate
-from forge_cli.commands.going_on import branch, continue_paused, retry
-from forge_cli.commands.keys import keys
-from forge_cli.commands.models import model, models
-from forge_cli.commands.money import prices, receipt, usage
-from forge_cli.commands.probes import probe, probes
-from forge_cli.commands.renders import cancel, render, renders, watch
-from forge_cli.commands.runtimes import capacity, runtimes, stop
-from forge_cli.commands.snippets import snippets
-from forge_cli.commands.start import start
-from forge_cli.commands.targets import targets
-from forge_cli.commands.up import up
-from forge_cli.commands.webhooks import webhooks
-from forge_cli.commands.why import why
+from forge_cli.lazy_commands import LazyCommands
+from forge_cli.root import Root
+
+_COMMANDS = {
+    "up": "up:up",
+    "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "models": "models:models",
+    "model": "models:model",
+    "targets": "targets:targets",
+    "estimate": "estimate:estimate",
+    "snippets": "snippets:snippets",
+    "render": "renders:render",
+    "watch": "renders:watch",
+    "why": "why:why",
+    "trace": "trace:trace",
+    "continue": "going_on:continue_paused",
+    "branch": "going_on:branch",
+    "retry": "going_on:retry",
+    "cancel": "renders:cancel",
+    "renders": "renders:renders",
+    "runtimes": "runtimes:runtimes",
+    "start": "start:start",
+    "stop": "runtimes:stop",
+    "capacity": "runtimes:capacity",
+    "probe": "probes:probe",
+    "probes": "probes:probes",
+    "upload": "uploads:upload",
+    "uploads": "uploads:uploads",
+    "receipt": "money:receipt",
+    "usage": "money:usage",
+    "prices": "money:prices",
+    "catalogue": "catalogue:catalogue",
+    "webhooks": "webhooks:webhooks",
+    "keys": "keys:keys",
+    "audit": "audit:audit",
+    "accounts": "accounts:accounts",
+    "completion": "completion:completion",
+    "version": "version:version",
+}
+"""Each command's place below forge_cli.commands."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("forge-platform"), prog_name="forge")
+def _show_release(ctx: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not ctx.resilient_parsing:
+        from forge_cli.release import this_release  # only here: asking for the commit takes a moment
+
+        click.echo(f"forge {this_release()}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Root,
+    commands=LazyCommands(_COMMANDS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_release, help="Show the release."
+)
 def forge() -> None:
     """Serve video-generation models on GPUs you own, and render with them.
 
     `forge up` runs the platform; the other commands talk to it, here or at --api-base / FORGE_API_BASE, with the key of
-    --api-key / FORGE_API_KEY or of $FORGE_HOME/api-key.
+    --api-key / FORGE_API_KEY or of $FORGE_HOME/api-key. `forge doctor` says what is missing on this machine.
     """
-
-
-for command in (
-    up,
-    demo,
-    models,
-    model,
-    targets,
-    estimate,
-    snippets,
-    render,
-    watch,
-    why,
-    continue_paused,
-    branch,
-    retry,
-    cancel,
-    renders,
-    runtimes,
-    start,
-    stop,
-    capacity,
-    probe,
-    probes,
-    receipt,
-    usage,
-    prices,
-    catalogue,
-    webhooks,
-    keys,
-):
-    forge.add_command(command)
 
 
 def main() -> None:

@@ -10,17 +10,19 @@ from urllib.parse import urlsplit
 
 import grpc
 from forge.accounts.v1.account_service_pb2_grpc import AccountServiceStub
+from forge.accounts.v1.audit_service_pb2_grpc import AuditServiceStub
 from forge.billing.v1.billing_estimate_service_pb2_grpc import BillingEstimateServiceStub
 from forge.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from forge.scheduler.v1.probe_service_pb2_grpc import ProbeServiceStub
 from forge.scheduler.v1.render_service_pb2_grpc import RenderServiceStub
 from forge.scheduler.v1.runtime_service_pb2_grpc import RuntimeServiceStub
+from forge.scheduler.v1.upload_service_pb2_grpc import UploadServiceStub
 from forge.scheduler.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from grpc import aio
 
 from forge_cli.patience import Patience
 from forge_cli.settings import Settings, is_loopback
-from forge_cli.statuses import from_call, is_refused
+from forge_cli.statuses import from_call, is_refused, with_origin_of_key
 
 CALL_SECONDS = 30.0
 _RETRY_SECONDS = 15.0
@@ -38,11 +40,14 @@ class Client:
         self.catalog = CatalogServiceStub(channel)
         self.estimates = BillingEstimateServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
+        self.audit = AuditServiceStub(channel)
         self.renders = RenderServiceStub(channel)
         self.probes = ProbeServiceStub(channel)
         self.runtimes = RuntimeServiceStub(channel)
+        self.uploads = UploadServiceStub(channel)
         self.webhooks = WebhookServiceStub(channel)
         self._was_reached = False
+        self._key_origin = settings.key_origin
         self._metadata = (("authorization", f"Bearer {settings.api_key}"),) if settings.api_key else ()
 
     async def call(
@@ -66,7 +71,7 @@ class Client:
                 trouble = from_call(error, self.api_base)
                 self._was_reached |= not is_refused(error)
                 if not self._was_reached or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise trouble from error
+                    raise with_origin_of_key(trouble, self._key_origin) from error
                 await patience.bear(trouble)
             else:
                 self._was_reached = True

@@ -33,6 +33,16 @@ class Home:
         return self.path / "logs"
 
     @property
+    def tls_dir(self) -> Path:
+        """Certificates that the programs of the platform know each other by."""
+        return self.path / "tls"
+
+    @property
+    def state_dir(self) -> Path:
+        """The services' databases."""
+        return self.path / "state"
+
+    @property
     def api_key_file(self) -> Path:
         """The key made at the first start."""
         return self.path / "api-key"
@@ -41,6 +51,11 @@ class Home:
     def api_base_file(self) -> Path:
         """Where the running platform is served."""
         return self.run_dir / "api-base"
+
+    @property
+    def release_file(self) -> Path:
+        """Of which release the running platform is."""
+        return self.run_dir / "release"
 
     @property
     def settings_file(self) -> Path:

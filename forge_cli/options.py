@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from forge_cli.completing import a_gpu_type, a_region
 from forge_cli.home import Home
 from forge_cli.settings import Settings, load
 from forge_cli.times import DurationType, MomentType, rfc_3339
@@ -30,7 +31,9 @@ fleet_option = click.option(
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 version_option = click.option("--version", "version", default="", help="Version of the model. [default: the model's]")
-gpu_type_option = click.option("--gpu-type", default="", help="Pin to this device, for example H200.")
+gpu_type_option = click.option(
+    "--gpu-type", default="", shell_complete=a_gpu_type, help="Pin to this device, for example H200."
+)
 parameter_option = click.option(
     "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="An input; may be repeated."
 )
@@ -41,7 +44,9 @@ pause_option = click.option(
     "--pause-after-step", type=click.IntRange(min=1), metavar="N", help="Pause after this step, with a preview."
 )
 wide_option = click.option("--wide", "is_wide", is_flag=True, help="Show every column, however wide the terminal is.")
-region_option = click.option("--region", default="", help="Pin to this region, for example eu-north2.")
+region_option = click.option(
+    "--region", default="", shell_complete=a_region, help="Pin to this region, for example eu-north2."
+)
 
 
 def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:

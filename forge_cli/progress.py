@@ -75,6 +75,14 @@ class BarView:
         )
 
 
+class JsonLines:
+    """Passes every event on to a program, as the REST API streams it."""
+
+    def show(self, event: RenderEvent, *, resumed_steps: int = 0) -> None:
+        """Print the newest event as a line of JSON."""
+        words.show_json_line(event)
+
+
 class LineView:
     """Shows events as lines, and only those that say something new."""
 

@@ -14,30 +14,43 @@ from forge.scheduler.v1.render_service_pb2 import CancelRenderRequest, GetRender
 from rich.console import Console
 from rich.text import Text
 
-from forge_cli import words
+from forge_cli import exits, words
 from forge_cli.client import Client, run_with
 from forge_cli.failures import CommandFailed
-from forge_cli.options import Command
+from forge_cli.options import Command, json_option
 from forge_cli.patience import PATIENCE_SECONDS, Patience
-from forge_cli.progress import playable_of, progress_view
+from forge_cli.progress import JsonLines, playable_of, progress_view
 from forge_cli.settings import Settings
 from forge_cli.streaming import PLAYER, STANDARD_OUTPUT, LiveVideo
 from forge_cli.videos import download, download_preview
 from forge_cli.watching import follow
 
-PAUSED = 3
-"""Exit status for a render that has paused: nothing is wrong, but there is no video yet."""
-INTERRUPTED = 130
+_CANCELLED, _ABORTED = 1, 10  # of google.rpc.Code
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody wants of a render: its finished video in `output`, its growing one in `stream`, or only its id."""
+    """What somebody wants of a render: its finished video in `output`, its growing one in `stream`, or only its id.
+
+    A program gets the render as JSON, as it is at the end, or each event as a line of JSON.
+    """
 
     output: Path | None
     stream: Path | None
     is_detached: bool = False
     cancels_on_interrupt: bool = False
+    as_json: bool = False
+    as_json_lines: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where two things want the standard output."""
+        if self.is_for_programs and self.stream == STANDARD_OUTPUT:
+            raise click.UsageError("--json and --stream - both want the standard output: give --stream a file")
+
+    @property
+    def is_for_programs(self) -> bool:
+        """Whether people hear nothing."""
+        return self.as_json or self.as_json_lines
 
 
 def _not_to_a_terminal(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -59,21 +72,28 @@ stream_option = click.option(
 
 
 def wanted_options(command: Command) -> Command:
-    """Adds -o, --stream, --detach and --cancel-on-interrupt; the command gets `wanted: Wanted` instead."""
+    """Adds -o, --stream, --detach, --cancel-on-interrupt and --json; the command gets `wanted: Wanted` instead."""
 
     @output_option
     @stream_option
     @click.option("--detach", is_flag=True, help="Print the render's id and leave it running.")
     @click.option("--cancel-on-interrupt", is_flag=True, help="Let Ctrl-C cancel the render too.")
+    @json_option
     @wraps(command)
     def with_wanted(
-        *, output: Path | None, stream: Path | None, detach: bool, cancel_on_interrupt: bool, **given: Any
+        *,
+        output: Path | None,
+        stream: Path | None,
+        detach: bool,
+        cancel_on_interrupt: bool,
+        as_json: bool,
+        **given: Any,
     ) -> Any:
         if detach and stream:
             raise click.UsageError(
                 "--stream needs somebody who waits: leave out --detach, or stream later with forge watch"
             )
-        return command(wanted=Wanted(output, stream, detach, cancel_on_interrupt), **given)
+        return command(wanted=Wanted(output, stream, detach, cancel_on_interrupt, as_json), **given)
 
     return with_wanted  # pyright: ignore[reportReturnType] — the same command, with other parameters
 
@@ -84,7 +104,10 @@ def deliver(settings: Settings, accepted: Render, wanted: Wanted, *, after_seq: 
     Where no place for its video is given, it goes into a file named after the render.
     """
     if wanted.is_detached:
-        click.echo(accepted.id)
+        if wanted.as_json:
+            words.show_json(accepted)
+        else:
+            click.echo(accepted.id)
         return
     if not (wanted.output or wanted.stream):
         wanted = replace(wanted, output=Path(f"{accepted.id}.mp4"))
@@ -94,15 +117,18 @@ def deliver(settings: Settings, accepted: Render, wanted: Wanted, *, after_seq: 
 def see_through(settings: Settings, accepted: Render, wanted: Wanted, *, after_seq: int = 0) -> None:
     """Watch a render from after an event to its end or its pause, fetch its video or preview, and say how it went.
 
-    Raises CommandFailed for one that ended without a video, and Exit with PAUSED or INTERRUPTED.
+    Raises CommandFailed for one that ended without a video and after Ctrl-C, and Exit for one that has paused.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=wanted.is_for_programs)
     try:
-        seen = run_with(settings, lambda client: _watch(client, accepted, console, wanted.stream, after_seq))
+        seen = run_with(settings, lambda client: _watch(client, accepted, console, wanted, after_seq))
         fetched = run_with(settings, lambda client: _fetch(client, seen, wanted.output, console))
     except KeyboardInterrupt:
-        _interrupted(settings, accepted.id, cancel=wanted.cancels_on_interrupt)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        _interrupted(settings, accepted.id, wanted)
+        raise click.exceptions.Exit(exits.INTERRUPTED) from None
+    if wanted.is_for_programs:
+        _show_to_program(seen, wanted)
+        return
     for warning in seen.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
     if seen.status == "paused":
@@ -114,10 +140,19 @@ def see_through(settings: Settings, accepted: Render, wanted: Wanted, *, after_s
     if fetched:
         click.echo(fetched, err=wanted.stream == STANDARD_OUTPUT)
     if seen.status == "paused":
-        raise click.exceptions.Exit(PAUSED)
+        raise click.exceptions.Exit(exits.PAUSED)
 
 
-async def _watch(client: Client, accepted: Render, console: Console, stream: Path | None, after_seq: int) -> Render:
+def _show_to_program(seen: Render, wanted: Wanted) -> None:
+    if wanted.as_json:
+        words.show_json(seen)
+    if seen.status == "paused":
+        raise click.exceptions.Exit(exits.PAUSED)
+    if seen.status != "succeeded":
+        raise _unsuccessful(seen)
+
+
+async def _watch(client: Client, accepted: Render, console: Console, wanted: Wanted, after_seq: int) -> Render:
     """The render when it has ended or is paused; its progress is shown meanwhile."""
 
     def say(text: str) -> None:
@@ -125,9 +160,9 @@ async def _watch(client: Client, accepted: Render, console: Console, stream: Pat
 
     async with AsyncExitStack() as stack:
         live = None
-        if stream:
+        if stream := wanted.stream:
             live = await stack.enter_async_context(LiveVideo(client, accepted.id, stream, Patience(say)))
-        view = stack.enter_context(progress_view(accepted.slug, console))
+        view = JsonLines() if wanted.as_json_lines else stack.enter_context(progress_view(accepted.slug, console))
         remarks = _Remarks(client, accepted.id, stream, say)
         events = follow(client, accepted.id, Patience(say), after_seq=after_seq)
         async for event in await stack.enter_async_context(aclosing(events)):
@@ -202,12 +237,20 @@ async def _fetch(client: Client, seen: Render, output: Path | None, console: Con
     return None
 
 
-def _interrupted(settings: Settings, render_id: str, *, cancel: bool) -> None:
-    if cancel:
+def _interrupted(settings: Settings, render_id: str, wanted: Wanted) -> None:
+    if wanted.cancels_on_interrupt:
         request = CancelRenderRequest(render_id=render_id)
         found = run_with(settings, lambda client: client.call(client.renders.CancelRender, request))
-        click.echo(f"{found.id} is {found.status}", err=True)
+        if wanted.as_json:
+            words.show_json(found)
+        elif not wanted.as_json_lines:
+            click.echo(f"{found.id} is {found.status}", err=True)
         return
+    if wanted.is_for_programs:
+        hints = [f"look again with: forge watch {render_id}", f"or end it with: forge cancel {render_id}"]
+        raise CommandFailed(
+            f"{render_id} goes on without you", hints=hints, code=_CANCELLED, exit_code=exits.INTERRUPTED
+        )
     click.echo(f"{render_id} goes on without you.", err=True)
     click.echo(f"  look again with  forge watch {render_id}", err=True)
     click.echo(f"  or end it with   forge cancel {render_id}", err=True)
@@ -230,4 +273,4 @@ def _unsuccessful(ended: Render) -> CommandFailed:
         facts.append(f"trace: {ended.trace_id}")
     hints = ["the same request may succeed when tried again"] if error.retry else []
     hints.append(f"try it again, from its last checkpoint where there is one: forge retry {ended.id}")
-    return CommandFailed(f"{ended.id} {ended.status}", facts=facts, hints=hints)
+    return CommandFailed(f"{ended.id} {ended.status}", facts=facts, hints=hints, code=_ABORTED)

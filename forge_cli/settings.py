@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from forge_cli.failures import CommandFailed
+from forge_cli.failures import INVALID_ARGUMENT, CommandFailed
 from forge_cli.home import Home
 
 DEFAULT_API_BASE = "http://127.0.0.1:8080"
@@ -21,6 +21,8 @@ class Settings:
 
     api_base: str
     api_key: str | None = field(repr=False)
+    key_origin: str = field(default="", compare=False)
+    """Where the key came from, in words."""
 
 
 def load(
@@ -41,13 +43,17 @@ def load(
     base = normalised(
         api_base or environment.get("FORGE_API_BASE") or file.get("api_base") or served_at or DEFAULT_API_BASE
     )
-    key = api_key or environment.get("FORGE_API_KEY")
-    if not key and (is_loopback(base) or (served_at and base == normalised(served_at))):
-        key = _read_line(home.api_key_file)
-    key = (key or file.get("api_key") or "").strip()
+    is_at_home = is_loopback(base) or bool(served_at and base == normalised(served_at))
+    keys = {
+        "--api-key": api_key,
+        "FORGE_API_KEY": environment.get("FORGE_API_KEY"),
+        str(home.api_key_file): _read_line(home.api_key_file) if is_at_home else None,
+        str(home.settings_file): file.get("api_key"),
+    }
+    origin, key = next(((origin, key.strip()) for origin, key in keys.items() if key), ("", ""))
     if not (key.isascii() and key.isprintable()):
-        raise CommandFailed("the API key holds characters that no key has")
-    return Settings(base, key or None)
+        raise CommandFailed(f"the API key of {origin} holds characters that no key has")
+    return Settings(base, key or None, origin)
 
 
 def normalised(api_base: str) -> str:
@@ -64,6 +70,7 @@ def normalised(api_base: str) -> str:
             "the API base is not an address that can be used",
             facts=[f"got: {api_base}"],
             hints=["write it as http://HOST:PORT or https://HOST"],
+            code=INVALID_ARGUMENT,
         )
     return base
 

@@ -16,19 +16,24 @@ from pathlib import Path
 import httpx
 import psutil
 
+from forge_cli import certificates
 from forge_cli.draining import drain_edge
 from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
+from forge_cli.edge_rules import EdgeRules
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.logs import LogFollower, LogLine
+from forge_cli.metrics_targets import metrics_environment, write_targets
+from forge_cli.release import this_release
 from forge_cli.stop_times import StopTimes, stop_times
 from forge_cli.supervise import Program, Supervisor
 
 EDGE = "edge"
 _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive it; their log lies beside the others
 # A service ends before those it asks, and the edge before all.
-_SERVICES = {"catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
+_SERVICES = {"traces": 5, "catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
 _EDGE_ORDER = 30
+_NOT_FOR_SERVICES = frozenset({"FORGE_API_KEY", "FORGE_API_BASE", "FORGE_TLS_DIR"})
 _READY_SECONDS = 120.0
 _CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0
 
@@ -134,11 +139,16 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
         times = stop_times(os.environ)
         _await_predecessor(home, times.everything)
         port = _listening_port(options.host, options.port)
-        ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
-        environment = child_environment(os.environ, options, ports)
+        tls_dir = _certificates(home, os.environ)
+        found = free_ports(2 * len(_SERVICES) + 1)
+        ports = dict(zip(_SERVICES, found, strict=False))
+        pages = dict(zip([*_SERVICES, EDGE], found[len(_SERVICES) :], strict=True))
+        environment = child_environment(os.environ, options, ports, tls_dir)
+        environment |= metrics_environment(pages)
+        write_targets(home.run_dir, pages)
         key = _first_key(environment)
         programs = [_service_program(name, times) for name in _SERVICES]
-        edge = envoy_command(_edge_config(options, port, ports))
+        edge = envoy_command(_edge_config(options, port, ports, pages[EDGE], tls_dir))
         programs.append(Program(EDGE, edge, _EDGE_ORDER, stop_seconds=math.ceil(times.edge)))
         logs = LogFollower(home.logs_dir, [*_SERVICES, EDGE, _WORKERS])
         cleanup.callback(logs.close)
@@ -148,19 +158,22 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
         cleanup.callback(_let_calls_end, home, times, say)
         base_url = f"http://{_reachable(options.host)}:{port}"
         cleanup.callback(home.api_base_file.unlink, missing_ok=True)
+        home.release_file.write_text(f"{this_release()}\n", "utf-8")
         home.api_base_file.write_text(base_url + "\n", "utf-8")
         yield Stack(base_url, key, supervisor, logs, home.logs_dir)
 
 
 def child_environment(
-    environment: Mapping[str, str], options: StackOptions, ports: Mapping[str, int]
+    environment: Mapping[str, str], options: StackOptions, ports: Mapping[str, int], tls_dir: Path | None = None
 ) -> dict[str, str]:
     """What the services are started with: our own environment, their addresses, and absolute paths."""
-    child = {name: value for name, value in environment.items() if name not in ("FORGE_API_KEY", "FORGE_API_BASE")}
+    child = {name: value for name, value in environment.items() if name not in _NOT_FOR_SERVICES}
     for name in ("FORGE_CONFIG_DIR", "FORGE_WEIGHTS"):
         if name in child and Path(child[name]).is_dir():
             child[name] = str(Path(child[name]).absolute())
     child["FORGE_HOME"] = str(options.home.path)
+    if tls_dir:
+        child["FORGE_TLS_DIR"] = str(tls_dir)
     child["FORGE_FLEET"] = options.fleet
     child["PYTHONUNBUFFERED"] = "1"
     # gRPC's fork handlers crash the child when the scheduler starts a worker while calls are under way; it only execs.
@@ -168,6 +181,15 @@ def child_environment(
     for name, port in ports.items():
         child[f"FORGE_{name.replace('-', '_').upper()}_ADDRESS"] = f"127.0.0.1:{port}"
     return child
+
+
+def _certificates(home: Home, environment: Mapping[str, str]) -> Path | None:
+    """Where the programs' new certificates are; None where the environment asks for plain text."""
+    if environment.get("FORGE_PLAINTEXT", "").lower() in ("1", "true", "yes", "on"):
+        return None
+    programs = [certificates.EDGE, certificates.WORKER, *map(certificates.service, _SERVICES)]
+    certificates.write_certificates(home.tls_dir, programs)
+    return home.tls_dir
 
 
 def free_ports(count: int) -> list[int]:
@@ -206,14 +228,17 @@ def _service_program(name: str, times: StopTimes) -> Program:
     )
 
 
-def _edge_config(options: StackOptions, port: int, ports: Mapping[str, int]) -> Path:
+def _edge_config(
+    options: StackOptions, port: int, ports: Mapping[str, int], admin_port: int, tls_dir: Path | None
+) -> Path:
     address = {name.replace("-", "_"): f"127.0.0.1:{number}" for name, number in ports.items()}
     host = f"[{options.host}]" if ":" in options.host else options.host
     try:
         return write_edge_config(
             options.home.run_dir,
-            EdgeAddresses(listen=f"{host}:{port}", **address),
-            otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            EdgeAddresses(listen=f"{host}:{port}", admin=f"127.0.0.1:{admin_port}", **address),
+            rules=EdgeRules.of(os.environ, options.host),
+            tls_dir=tls_dir,
         )
     except ValueError as error:
         raise CommandFailed(f"the edge cannot be set up: {error}") from error

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 import grpc
 import httpx
@@ -22,6 +23,12 @@ _HOW_TO_GIVE_A_KEY = (
 
 _REMEDIES: Mapping[str, str] = MappingProxyType(
     {
+        "MODEL_NOT_FOUND": "see which there are with: forge models",
+        "VERSION_NOT_FOUND": "see which it has with: forge model SLUG",
+        "RENDER_NOT_FOUND": "see which there are with: forge renders",
+        "UNKNOWN_TARGET": "see what is offered with: forge capacity",
+        "MISSING_SCOPE": "use a key that has it, with --api-key; who has an admin key makes one with:"
+        " forge keys create NAME --scope SCOPE",
         "COST_LIMIT_EXCEEDED": "allow more with --max-cost, or see what each target costs with: forge estimate SLUG",
         "TARGET_NOT_OFFERED": "see what is offered with: forge capacity",
         "IDEMPOTENCY_CONFLICT": "use another --idempotency-key for another request; a --deadline such as 10m is another"
@@ -33,21 +40,45 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "TARGET_OVERLOADED": "see where there is room with: forge capacity",
         "WEBHOOK_NOT_FOUND": "see which there are with: forge webhooks list",
         "PROBE_NOT_FOUND": "see which there are with: forge probes",
+        "API_KEY_NOT_FOUND": "see which there are with: forge keys list",
+        "API_KEY_ALREADY_ROTATED": "see which takes its place with: forge keys list",
+        "API_KEY_ENDED": "make a new one with: forge keys create NAME",
+        "RATE_LIMITED": "make a key with another limit with: forge keys create NAME --rate N --burst N",
         "NO_ESTIMATE": "see what is known of each target with: forge targets SLUG",
         "DELIVERY_NOT_FOUND": "see which there are with: forge webhooks deliveries",
     }
 )
 """What to do about a reason of the contract, where the message alone does not say it."""
 _A_WHILE_SECONDS = 90
+_NOBODY_THERE = ("failed to connect", "errors resolving", "DNS resolution failed", "address lookup failed")
 
 
 class RequestFailed(CommandFailed):
-    """An answer of the API that says no; `code` is its google.rpc.Code, `reason` its name in the contract or ""."""
+    """An answer of the API that says no; `code` is its google.rpc.Code, `reason` its name in the contract or "".
 
-    def __init__(self, code: int, reason: str, message: str, *, facts: Iterable[str], hints: Iterable[str]) -> None:
-        super().__init__(message, facts=facts, hints=hints)
-        self.code = code
+    `status` is the answer itself where there was one.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        facts: Iterable[str],
+        hints: Iterable[str],
+        status: status_pb2.Status | None = None,
+    ) -> None:
+        super().__init__(message, facts=facts, hints=hints, code=code)
         self.reason = reason
+        self._status = status
+
+    def as_status(self) -> dict[str, Any]:
+        """The status as the REST API has it, and beside its details what this command knows to do about it."""
+        if self._status is None:
+            return super().as_status()
+        told = json_format.MessageToDict(self._status, preserving_proto_field_name=True)
+        return {**told, "details": [*told.get("details", ()), *self.help]}
 
 
 def from_call(error: aio.AioRpcError, api_base: str) -> RequestFailed:
@@ -85,8 +116,9 @@ def from_response(response: httpx.Response) -> RequestFailed:
 
 
 def is_refused(error: aio.AioRpcError) -> bool:
-    """Whether nobody listens at the address, as opposed to an edge that waits for a service."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "")
+    """Whether nobody listens at the address, or it has none, as opposed to an edge that waits for a service."""
+    cause = error.details() or ""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in cause for sign in _NOBODY_THERE)
 
 
 def _not_ready(api_base: str, cause: str) -> RequestFailed:
@@ -129,7 +161,29 @@ def from_status(status: status_pb2.Status, now: Callable[[], datetime] = datetim
         hints.append(_REMEDIES[reason])
     reason = reason or (code_pb2.Code.Name(status.code) if status.code in code_pb2.Code.values() else str(status.code))
     facts.append(f"reason: {reason}")
-    return RequestFailed(status.code, reason, message or reason.lower(), facts=facts, hints=hints)
+    return RequestFailed(
+        status.code, reason, message or reason.lower(), facts=facts, hints=hints, status=_known(status)
+    )
+
+
+def with_origin_of_key(refused: RequestFailed, origin: str) -> RequestFailed:
+    """The failure; that of a key with where the key came from: whoever has changed one may have changed another."""
+    if refused.code == code_pb2.UNAUTHENTICATED and origin:
+        told = f"the key came from {origin}: it is not known here, was revoked or has expired"
+        refused.facts = (told, *refused.facts)
+    return refused
+
+
+def _known(status: status_pb2.Status) -> status_pb2.Status:
+    """The status without details that this client has no type for."""
+    known = status_pb2.Status(code=status.code, message=status.message)
+    for detail in status.details:
+        try:
+            json_format.MessageToDict(detail)
+        except (TypeError, json_format.Error):
+            continue
+        known.details.append(detail)
+    return known
 
 
 def _come_back(seconds: int, now: datetime) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from forge_cli.words import NOT_KNOWN
+from forge_cli.words import NOT_KNOWN, TableConsole
 
 _GAP = 2
 
@@ -59,9 +59,9 @@ def show_columns(console: Console, columns: Sequence[Column], *, is_wide: bool =
         table.add_column(column.name, justify=justify, overflow="fold", no_wrap=column is shown[0])
     for row in zip(*(column.cells for column in shown), strict=True):
         table.add_row(*(Text(cell) for cell in row))  # as text: what a server says is no markup
-    wide_enough = (
-        Console(highlight=False, width=_width(shown)) if is_wide and _width(shown) > console.width else console
-    )
+    # A terminal breaks lines that are too long for it; folded to a letter a line nothing could be read.
+    needed = _width(shown) if is_wide else _least_width(shown)
+    wide_enough = TableConsole(highlight=False, width=needed) if needed > console.width else console
     wide_enough.print(table)
     if left_out:
         names = ", ".join(column.name.replace("-\n", "-").replace("\n", " ") for column in left_out)

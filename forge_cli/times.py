@@ -37,15 +37,35 @@ def moment(text: str, now: datetime) -> datetime:
     return found
 
 
+def past_moment(text: str, now: datetime) -> datetime:
+    """The moment that a time or a day in UTC names, or a duration before `now`. ValueError for anything else."""
+    try:
+        return now - duration(text)
+    except ValueError:
+        pass
+    except OverflowError:
+        raise ValueError("that is too long ago") from None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write it as a time, such as 2030-01-31T18:00:00Z, or as how long ago: 90s, 12h, 2d") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 class DurationType(click.ParamType[timedelta]):
-    """A duration on the command line."""
+    """A duration on the command line; "0s" is one only where that is said."""
 
     name = "duration"
+
+    def __init__(self, *, may_be_nothing: bool = False) -> None:
+        self._may_be_nothing = may_be_nothing
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """The duration, or click's way of saying what is wrong."""
         if isinstance(value, timedelta):
             return value
+        if self._may_be_nothing and value in ("0", "0s"):
+            return timedelta(0)
         try:
             return duration(value)
         except ValueError as error:
@@ -63,6 +83,21 @@ class MomentType(click.ParamType[datetime]):
             return value
         try:
             return moment(value, datetime.now(UTC)).astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+
+
+class PastMomentType(click.ParamType[datetime]):
+    """A moment on the command line; a duration counts back from now."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment in UTC, or click's way of saying what is wrong."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return past_moment(value, datetime.now(UTC)).astimezone(UTC)
         except (ValueError, OverflowError) as error:
             self.fail(str(error), param, ctx)
 

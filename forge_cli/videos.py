@@ -1,7 +1,7 @@
 """Fetching a render's video or preview: whole and intact, or not at all."""
 
 import hashlib
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from forge.scheduler.v1.render_pb2 import Render
@@ -63,24 +63,36 @@ class Arriving:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("wb")
         except OSError as error:
-            raise CommandFailed(f"cannot write {self._path}: {error.strerror}") from error
+            raise self._refused(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what there was no room for before there is none for now
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
+        """Append bytes. CommandFailed where there is no room for them."""
         self._digest.update(data)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._refused(error) from error
 
     def keep(self, *, sha256: str, render_id: str) -> None:
         """Check the bytes against their digest and give the file its name."""
         if sha256 and self._digest.hexdigest() != sha256:
             raise CommandFailed("the video arrived damaged", hints=[how_to_fetch(render_id)])
-        self._file.close()
-        self._part.replace(self._path)
+        try:
+            self._file.close()
+            self._part.replace(self._path)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> CommandFailed:
+        return CommandFailed(
+            f"cannot write {self._path}: {error.strerror}", hints=["make room there, or name another place with -o"]
+        )
 
 
 def how_to_fetch(render_id: str) -> str:

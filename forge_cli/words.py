@@ -13,12 +13,14 @@ from forge.scheduler.v1.runtime_pb2 import Runtime
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 NOT_KNOWN = "–"
 _FILE_WIDTH = 240
+_FOLDS_AT, _GAP = 14, 2
 _SIZES = ((1_000, "kB"), (1_000_000, "MB"), (1_000_000_000, "GB"))
 
 
@@ -164,6 +166,11 @@ def show_json(answer: Message | Sequence[Message]) -> None:
     click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
 
 
+def show_json_line(message: Message) -> None:
+    """Print a message as one line of JSON, as the REST API streams it."""
+    click.echo(json.dumps(_as_json(message), ensure_ascii=False))
+
+
 def _as_json(message: Message) -> Any:
     return json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -172,8 +179,19 @@ def _as_json(message: Message) -> Any:
 
 def stdout_console() -> Console:
     """Where tables go: as wide as the terminal; into files and pipes without folding."""
-    console = Console(highlight=False)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_FILE_WIDTH)
+    console = TableConsole(highlight=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return TableConsole(highlight=False, width=_FILE_WIDTH)
+
+
+class TableConsole(Console):
+    """A console whose reader may leave early."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command as a whole decide what that means."""
+        self.quiet = True
+        raise BrokenPipeError
 
 
 def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
@@ -188,4 +206,12 @@ def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence
         table.add_column(column.removeprefix(">"), justify=justify, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # as text: what a server says is no markup
-    console.print(table)
+    # A terminal breaks lines that are too long for it; folded to a letter a line nothing could be read.
+    needed = _least_width(columns, rows)
+    (TableConsole(highlight=False, width=needed) if needed > console.width else console).print(table)
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """What a table needs whose first column is whole and whose others fold no further than can be read."""
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    return widths[0] + sum(min(width, _FOLDS_AT) + _GAP for width in widths[1:])

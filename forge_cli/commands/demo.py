@@ -1,7 +1,10 @@
 """forge demo: from nothing to the videos of both example requests, over REST, and back to nothing."""
 
+from __future__ import annotations  # the platform is imported late: who asks for help does not wait for it
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from forge.scheduler.v1.render_pb2 import Render
@@ -9,19 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from forge_cli import words
+from forge_cli import exits, words
 from forge_cli.commands.up import log_text
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.options import fleet_option, home_option
 from forge_cli.progress import progress_view
-from forge_cli.rest import RestClient
 from forge_cli.settings import load
 from forge_cli.signals import interruptible
-from forge_cli.stack import Stack, StackOptions, fleet_named, running_stack
+
+if TYPE_CHECKING:
+    from forge_cli.stack import Stack, StackOptions
 
 _SLUGS = ("stabilityai-stable-video-diffusion", "skywork-skyreels-v2")
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Result:
 @click.option("--model", "slugs", multiple=True, default=_SLUGS, show_default=True, help="Whose example to render.")
 def demo(home: Path | None, out: Path, fleet: str | None, port: int, slugs: tuple[str, ...]) -> None:
     """Bring the platform up, render the models' example requests, and stop it again."""
+    from forge_cli.stack import StackOptions, fleet_named, running_stack
+
     console = words.stdout_console()
     options = StackOptions(Home.at(home), "127.0.0.1", port, fleet_named(fleet, default="pages"))
     try:
@@ -57,7 +62,7 @@ def demo(home: Path | None, out: Path, fleet: str | None, port: int, slugs: tupl
                 raise
     except KeyboardInterrupt:
         console.print(Text("The demo was interrupted; everything is stopped."))
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(exits.INTERRUPTED) from None
     console.print()
     console.print(result_table([result.render for result in results]))
     for result in results:
@@ -65,6 +70,8 @@ def demo(home: Path | None, out: Path, fleet: str | None, port: int, slugs: tupl
 
 
 def _rendered(slug: str, stack: Stack, options: StackOptions, out: Path, console: Console) -> Result:
+    from forge_cli.rest import RestClient
+
     with RestClient(load(options.home, api_base=stack.base_url, environment={})) as api:
         accepted = api.create_render(api.example_body(slug))
         console.print(Text(f"{slug}: accepted as {accepted.id}"))

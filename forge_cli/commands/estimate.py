@@ -16,6 +16,7 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model
 from forge_cli.inputs import ROUTING_FIELDS, build_inputs
 from forge_cli.options import (
     client_options,
@@ -37,7 +38,7 @@ from forge_cli.times import rfc_3339
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @parameter_option
 @image_option
 @version_option

@@ -17,6 +17,7 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_paused_render, a_render
 from forge_cli.inputs import build_inputs
 from forge_cli.options import client_options, image_option, parameter_option, pause_option, wishes_options
 from forge_cli.seeing_through import Wanted, deliver, wanted_options
@@ -24,7 +25,7 @@ from forge_cli.settings import Settings
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_render)
 @wanted_options
 @client_options
 def retry(settings: Settings, render_id: str, wanted: Wanted) -> None:
@@ -38,7 +39,7 @@ def retry(settings: Settings, render_id: str, wanted: Wanted) -> None:
 
 
 @click.command("continue")
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_paused_render)
 @pause_option
 @wanted_options
 @client_options
@@ -51,7 +52,7 @@ def continue_paused(settings: Settings, render_id: str, pause_after_step: int | 
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_paused_render)
 @parameter_option
 @image_option
 @wanted_options

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model
 from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, json_option, version_option, wide_option
 from forge_cli.performance import name_of, show_performance
@@ -113,7 +114,7 @@ def _warmth(family: FamilyStatus) -> str:
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @version_option
 @wide_option
 @json_option

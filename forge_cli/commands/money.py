@@ -18,6 +18,7 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_key, a_model, a_render
 from forge_cli.options import client_options, json_option, wide_option
 from forge_cli.settings import Settings
 from forge_cli.tables import Column, show_columns
@@ -25,7 +26,7 @@ from forge_cli.times import DayType
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_render)
 @json_option
 @client_options
 def receipt(settings: Settings, render_id: str, as_json: bool) -> None:
@@ -86,8 +87,8 @@ def _longer(error: float) -> str:
 @click.command()
 @click.option("--since", type=DayType(), help="First day in UTC: 2030-01-31, or 7d. [default: 30 days ago]")
 @click.option("--until", type=DayType(), help="Last day in UTC. [default: today]")
-@click.option("--model", default="", help="Only this model.")
-@click.option("--key", "key_id", metavar="ID", default="", help="Only this API key.")
+@click.option("--model", default="", shell_complete=a_model, help="Only this model.")
+@click.option("--key", "key_id", metavar="ID", default="", shell_complete=a_key, help="Only this API key.")
 @wide_option
 @json_option
 @client_options

@@ -18,8 +18,9 @@ from google.protobuf import json_format
 from rich.console import Console
 from rich.text import Text
 
-from forge_cli import words
+from forge_cli import exits, words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model, a_probe
 from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option, wide_option
 from forge_cli.patience import Patience
@@ -28,13 +29,12 @@ from forge_cli.probing import finished_runs, follow_probes, pause, probes_view
 from forge_cli.settings import Settings
 from forge_cli.tables import Column, show_columns
 
-_INTERRUPTED = 130
 _LOOKS_AT_THE_LEDGER = 5
 """Measurements reach the ledger a little after the run that made them."""
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @version_option
 @gpu_type_option
 @region_option
@@ -97,7 +97,7 @@ def probes() -> None:
 
 
 @probes.command("list")
-@click.option("--model", default="", help="Keep probes of this model.")
+@click.option("--model", default="", shell_complete=a_model, help="Keep probes of this model.")
 @click.option("--status", default="", help="Keep probes with this status, for example running.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100), help="How many to list.")
 @wide_option
@@ -131,7 +131,7 @@ def list_probes(settings: Settings, model: str, status: str, limit: int, is_wide
 
 
 @probes.command()
-@click.argument("probe_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("probe_ids", metavar="ID...", nargs=-1, required=True, shell_complete=a_probe)
 @json_option
 @client_options
 def watch(settings: Settings, probe_ids: tuple[str, ...], as_json: bool) -> None:
@@ -145,7 +145,7 @@ def watch(settings: Settings, probe_ids: tuple[str, ...], as_json: bool) -> None
 
 
 @probes.command()
-@click.argument("probe_id", metavar="ID")
+@click.argument("probe_id", metavar="ID", shell_complete=a_probe)
 @json_option
 @client_options
 def cancel(settings: Settings, probe_id: str, as_json: bool) -> None:
@@ -161,16 +161,18 @@ def cancel(settings: Settings, probe_id: str, as_json: bool) -> None:
 def _see_through(settings: Settings, made: Sequence[Probe], *, as_json: bool) -> None:
     """Watch probes to their end and say what they came to. Exit with 1 when one did not succeed."""
     try:
-        ended, rows = run_with(settings, lambda client: _watch(client, made, Console(stderr=True)))
+        ended, rows = run_with(settings, lambda client: _watch(client, made, Console(stderr=True, quiet=as_json)))
     except KeyboardInterrupt:
+        if as_json:
+            raise  # a program knows the ids
         _interrupted(made)
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(exits.INTERRUPTED) from None
     if as_json:
         words.show_json(CreateProbesResponse(probes=ended))
     else:
         _show(ended, rows)
     if any(one.status != "succeeded" for one in ended):
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(exits.FAILED)
 
 
 async def _watch(

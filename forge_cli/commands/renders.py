@@ -18,6 +18,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model, a_render
 from forge_cli.inputs import build_inputs
 from forge_cli.options import (
     client_options,
@@ -31,11 +32,12 @@ from forge_cli.options import (
     wishes_options,
 )
 from forge_cli.seeing_through import Wanted, deliver, output_option, see_through, stream_option, wanted_options
+from forge_cli.sending import sent_if_large
 from forge_cli.settings import Settings
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @parameter_option
 @image_option
 @wanted_options
@@ -60,7 +62,8 @@ def render(
     """Render a video with the model SLUG and fetch it. See its inputs with: forge model SLUG.
 
     Without -o and --stream the finished video goes into a file named after the render. The exit status is 0 when it is
-    there, 3 when the render has paused as asked, 130 after Ctrl-C, and 1 when it will not come.
+    there, 3 when the render has paused as asked, 130 after Ctrl-C, and 1 when it will not come. With --json the render
+    is printed once it has ended or paused.
     """
     pins = {"model_version": version, "gpu_type": gpu_type, "region": region}
 
@@ -68,7 +71,7 @@ def render(
         request = GetInputSchemaRequest(slug=slug, model_version=version)
         inputs = await client.call(client.catalog.GetInputSchema, request)
         schema = json_format.MessageToDict(inputs.schema)
-        body = build_inputs(schema, parameters, image, slug=slug)
+        body = build_inputs(schema, parameters, await sent_if_large(client, image), slug=slug)
         body |= {"model": slug, **{name: value for name, value in pins.items() if value}, **wishes}
         if finish_within_seconds:
             body["finish_within_seconds"] = finish_within_seconds
@@ -82,34 +85,40 @@ def render(
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_render)
 @output_option
 @stream_option
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON, from the first one on.")
 @client_options
-def watch(settings: Settings, render_id: str, output: Path | None, stream: Path | None) -> None:
+def watch(settings: Settings, render_id: str, output: Path | None, stream: Path | None, as_json: bool) -> None:
     """Watch a render to its end; with --stream play its video meanwhile, with -o fetch it then.
 
     The exit status is that of forge render.
     """
+    wanted = Wanted(output, stream, as_json_lines=as_json)
     found = run_with(
         settings, lambda client: client.call(client.renders.GetRender, GetRenderRequest(render_id=render_id))
     )
-    see_through(settings, found, Wanted(output, stream))
+    see_through(settings, found, wanted)
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_render)
+@json_option
 @client_options
-def cancel(settings: Settings, render_id: str) -> None:
+def cancel(settings: Settings, render_id: str, as_json: bool) -> None:
     """Cancel a render, also a paused one. One that has ended stays as it is."""
     request = CancelRenderRequest(render_id=render_id)
     found = run_with(settings, lambda client: client.call(client.renders.CancelRender, request))
+    if as_json:
+        words.show_json(found)
+        return
     click.echo(f"{found.id} is {found.status}")
 
 
 @click.command()
 @click.option("--status", default="", help="Keep renders with this status, for example running.")
-@click.option("--model", default="", help="Keep renders of this model.")
+@click.option("--model", default="", shell_complete=a_model, help="Keep renders of this model.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100), help="How many to list.")
 @json_option
 @client_options

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model
 from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option, wide_option
 from forge_cli.settings import Settings
@@ -23,7 +24,7 @@ from forge_cli.tables import Column, show_columns
 
 
 @click.command()
-@click.argument("slug", required=False)
+@click.argument("slug", required=False, shell_complete=a_model)
 @click.option("--version", default="", help="Only this version of SLUG. [default: all]")
 @wide_option
 @json_option
@@ -53,7 +54,7 @@ def runtimes(settings: Settings, slug: str | None, version: str, is_wide: bool, 
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @version_option
 @gpu_type_option
 @region_option

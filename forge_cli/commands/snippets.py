@@ -5,12 +5,13 @@ from forge.catalog.v1.catalog_service_pb2 import GetSnippetsRequest
 
 from forge_cli import words
 from forge_cli.client import run_with
+from forge_cli.completing import a_model
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
 from forge_cli.settings import Settings
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @click.option("--kind", default="", help="Print the text of this kind and nothing else. [default: list the kinds]")
 @version_option
 @gpu_type_option

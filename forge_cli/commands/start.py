@@ -12,6 +12,7 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import Client, run_with
+from forge_cli.completing import a_model
 from forge_cli.failures import CommandFailed
 from forge_cli.options import client_options, gpu_type_option, json_option, region_option, version_option
 from forge_cli.patience import PATIENCE_SECONDS, Patience
@@ -25,7 +26,7 @@ Tell = Callable[[FamilyStatus], None]
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @version_option
 @gpu_type_option
 @region_option
@@ -58,7 +59,7 @@ def start(
         run_until_stopped=keep,
         idle_release_seconds=idle_release.total_seconds() if idle_release else None,
     )
-    with _telling(slug, Console(stderr=True)) as tell:
+    with _telling(slug, Console(stderr=True, quiet=as_json)) as tell:
         found = run_with(settings, lambda client: _start(client, request, tell))
     if as_json:
         words.show_json(found)

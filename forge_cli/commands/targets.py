@@ -6,13 +6,14 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import run_with
+from forge_cli.completing import a_model
 from forge_cli.options import client_options, json_option, version_option, wide_option
 from forge_cli.performance import show_performance
 from forge_cli.settings import Settings
 
 
 @click.command()
-@click.argument("slug")
+@click.argument("slug", shell_complete=a_model)
 @version_option
 @click.option(
     "--baseline", default="", metavar="GPU@REGION", help="Compare with this row. [default: the fastest of them]"

@@ -1,7 +1,10 @@
 """forge up: the platform in the foreground until Ctrl-C."""
 
+from __future__ import annotations  # the platform is imported late: who asks for help does not wait for it
+
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,7 +14,9 @@ from forge_cli.home import Home
 from forge_cli.logs import LogLine
 from forge_cli.options import fleet_option, home_option, host_option
 from forge_cli.signals import interruptible
-from forge_cli.stack import Stack, StackOptions, fleet_named, running_stack
+
+if TYPE_CHECKING:
+    from forge_cli.stack import Stack, StackOptions
 
 _LOG_EVERY_SECONDS = 0.15
 _WATCH_EVERY_SECONDS = 0.6
@@ -29,6 +34,8 @@ _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 @click.option("--verbose", is_flag=True, help="Show every log line, not only those that matter.")
 def up(port: int, home: Path | None, fleet: str | None, host: str, verbose: bool) -> None:
     """Run the whole platform here until Ctrl-C."""
+    from forge_cli.stack import StackOptions, fleet_named, running_stack
+
     options = StackOptions(Home.at(home), host, port, fleet_named(fleet))
     terminal = Terminal(Console(highlight=False), verbose=verbose)
     try:

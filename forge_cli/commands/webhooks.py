@@ -11,6 +11,7 @@ from forge.scheduler.v1.webhook_service_pb2 import (
 
 from forge_cli import words
 from forge_cli.client import run_with
+from forge_cli.completing import a_delivery, a_model, a_webhook
 from forge_cli.options import client_options, json_option
 from forge_cli.settings import Settings
 
@@ -28,7 +29,7 @@ def webhooks() -> None:
     multiple=True,
     help="A status to tell of, for example failed; may be repeated. [default: all that are final]",
 )
-@click.option("--model", default="", help="Only renders of this model.")
+@click.option("--model", default="", shell_complete=a_model, help="Only renders of this model.")
 @json_option
 @client_options
 def create(settings: Settings, url: str, statuses: tuple[str, ...], model: str, as_json: bool) -> None:
@@ -61,18 +62,24 @@ def list_webhooks(settings: Settings, as_json: bool) -> None:
 
 
 @webhooks.command()
-@click.argument("webhook_id", metavar="ID")
+@click.argument("webhook_id", metavar="ID", shell_complete=a_webhook)
+@json_option
 @client_options
-def delete(settings: Settings, webhook_id: str) -> None:
+def delete(settings: Settings, webhook_id: str, as_json: bool) -> None:
     """Remove a webhook and what waits to be delivered to it."""
     request = DeleteWebhookRequest(webhook_id=webhook_id)
-    run_with(settings, lambda client: client.call(client.webhooks.DeleteWebhook, request))
+    found = run_with(settings, lambda client: client.call(client.webhooks.DeleteWebhook, request))
+    if as_json:
+        words.show_json(found)
+        return
     click.echo(f"{webhook_id} is gone")
 
 
 @webhooks.command()
 @click.option("--state", default="", help="Keep those that are waiting, delivered or dead.")
-@click.option("--webhook", "webhook_id", metavar="ID", default="", help="Keep those to this webhook.")
+@click.option(
+    "--webhook", "webhook_id", metavar="ID", default="", shell_complete=a_webhook, help="Keep those to this webhook."
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100), help="How many to list.")
 @json_option
 @client_options
@@ -101,7 +108,7 @@ def deliveries(settings: Settings, state: str, webhook_id: str, limit: int, as_j
 
 
 @webhooks.command()
-@click.argument("delivery_id", metavar="ID")
+@click.argument("delivery_id", metavar="ID", shell_complete=a_delivery)
 @json_option
 @client_options
 def replay(settings: Settings, delivery_id: str, as_json: bool) -> None:

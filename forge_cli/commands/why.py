@@ -7,12 +7,13 @@ from rich.text import Text
 
 from forge_cli import words
 from forge_cli.client import run_with
+from forge_cli.completing import a_render
 from forge_cli.options import client_options, json_option
 from forge_cli.settings import Settings
 
 
 @click.command()
-@click.argument("render_id", metavar="ID")
+@click.argument("render_id", metavar="ID", shell_complete=a_render)
 @json_option
 @client_options
 def why(settings: Settings, render_id: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from forge.billing.v1 import estimate_pb2, receipt_pb2
 from forge.catalog.v1 import measurement_pb2
 from forge.common.v1 import target_pb2
-from forge.scheduler.v1 import probe_pb2, render_pb2, runtime_pb2
+from forge.scheduler.v1 import probe_pb2, render_pb2, render_trace_pb2, runtime_pb2
 from google.protobuf import any_pb2
 from google.rpc import status_pb2
 
@@ -208,3 +208,28 @@ def make_probe(*runs: dict[str, Any], **given: Any) -> probe_pb2.Probe:
         "runs": runs,
     }
     return probe_pb2.Probe(**(facts | given))
+
+
+def make_trace() -> render_trace_pb2.RenderTrace:
+    """The trace of a render whose first worker was lost, 10 s long with 2 s in which nothing was told of."""
+
+    def span(name: str, parent: str, began: int, seconds: float | None, **facts: str) -> render_trace_pb2.TraceSpan:
+        found = render_trace_pb2.TraceSpan(
+            span_id=f"{name} {began}", parent_span_id=parent, service="scheduler", name=name
+        )
+        found.started_at.seconds = 1_000_000 + began
+        found.attributes.update({f"forge.{fact}": value for fact, value in facts.items()})
+        found.status = "error" if facts.get("outcome") == "lost" else "unset"
+        if seconds is not None:
+            found.duration_ms = 1000 * seconds
+        return found
+
+    spans = [
+        span("render", "the client's", 0, None),
+        span("queue", "render 0", 0, 1),
+        span("attempt", "render 0", 1, 3, outcome="lost", reason="WORKER_LOST"),
+        span("attempt", "render 0", 6, 4, outcome="succeeded"),
+        span("denoising", "attempt 6", 6, 4, done_steps="25", total_steps="25"),
+    ]
+    spans[-1].events.add(name="checkpoint")
+    return render_trace_pb2.RenderTrace(render_id="rnd_1", trace_id="ab" * 16, spans=spans, is_whole=True)

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import grpc
-from forge.accounts.v1 import account_service_pb2, account_service_pb2_grpc, api_key_pb2
+from forge.accounts.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    api_key_pb2,
+    audit_pb2,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+)
 from forge.billing.v1 import (
     billing_estimate_service_pb2,
     billing_estimate_service_pb2_grpc,
@@ -25,9 +32,13 @@ from forge.scheduler.v1 import (
     render_pb2,
     render_service_pb2,
     render_service_pb2_grpc,
+    render_trace_pb2,
     runtime_pb2,
     runtime_service_pb2,
     runtime_service_pb2_grpc,
+    upload_pb2,
+    upload_service_pb2,
+    upload_service_pb2_grpc,
     webhook_pb2,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
@@ -47,6 +58,7 @@ from tests.unit.forge_cli.builders import (
     make_row,
     make_runtime,
     make_story,
+    make_trace,
     pack_status,
 )
 
@@ -146,6 +158,10 @@ class Renders:
         self.platform.admit(context)
         self.platform.read.set()
         return self.platform.render
+
+    def GetRenderTrace(self, request: Any, context: Any) -> render_trace_pb2.RenderTrace:
+        self.platform.admit(context)
+        return make_trace()
 
     def ListRenders(self, request: Any, context: Any) -> render_service_pb2.ListRendersResponse:
         self.platform.admit(context)
@@ -373,6 +389,35 @@ class Webhooks:
         self.platform.asked.append(request)
 
 
+class Uploads:
+    """Keeps one upload."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.upload = upload_pb2.Upload(
+            id="upl_1", uri="forge-upload://upl_1", media_type="image/png", width=8, height=4, size_bytes=2_500_000
+        )
+        self.upload.expires_at.FromJsonString("2030-01-31T12:00:00Z")
+
+    def CreateUpload(self, request: Any, context: Any) -> upload_pb2.Upload:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return self.upload
+
+    def ListUploads(self, request: Any, context: Any) -> upload_service_pb2.ListUploadsResponse:
+        self.platform.admit(context)
+        return upload_service_pb2.ListUploadsResponse(uploads=[self.upload])
+
+    def GetUpload(self, request: Any, context: Any) -> upload_pb2.Upload:
+        self.platform.admit(context)
+        return self.upload
+
+    def DeleteUpload(self, request: Any, context: Any) -> upload_service_pb2.DeleteUploadResponse:
+        self.platform.admit(context)
+        self.platform.asked.append(request)
+        return upload_service_pb2.DeleteUploadResponse()
+
+
 class Estimates:
     """What is expected, and what it came to."""
 
@@ -458,6 +503,8 @@ class Accounts:
     def CreateApiKey(self, request: Any, context: Any) -> account_service_pb2.CreateApiKeyResponse:
         self.platform.admit(context)
         made = api_key_pb2.ApiKey(id="key_2", name=request.name, scopes=request.scopes)
+        if request.HasField("rate_limit"):
+            made.rate_limit.CopyFrom(request.rate_limit)
         if request.HasField("ttl"):
             made.expires_at.seconds = request.ttl.seconds
         return account_service_pb2.CreateApiKeyResponse(api_key=made, secret="fk_abc_secret")
@@ -466,14 +513,47 @@ class Accounts:
         self.platform.admit(context)
         return account_service_pb2.ListApiKeysResponse(api_keys=[self.key])
 
+    def RotateApiKey(self, request: Any, context: Any) -> account_service_pb2.RotateApiKeyResponse:
+        self.platform.asked.append(request)
+        self.platform.admit(context)
+        self.key.replaced_by, self.key.rate_limit.requests_per_second, self.key.rate_limit.burst = "key_2", 0.5, 3
+        self.key.expires_at.FromJsonString("2030-01-31T12:00:00Z")
+        made = api_key_pb2.ApiKey(id="key_2", name=self.key.name, scopes=self.key.scopes, replaces=self.key.id)
+        return account_service_pb2.RotateApiKeyResponse(api_key=made, secret="fk_new_secret", replaced=self.key)
+
     def RevokeApiKey(self, request: Any, context: Any) -> api_key_pb2.ApiKey:
         self.platform.admit(context)
         return self.key
 
 
+class Audit:
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.events = [
+            audit_pb2.AuditEvent(
+                id=f"aud_{number}",
+                api_key_id="key_1",
+                method="forge.scheduler.v1.RenderService/CancelRender",
+                resources=[f"rnd_{number}"],
+                outcome="OK" if number else "UNKNOWN",
+                took_ms=12 if number else None,
+            )
+            for number in range(150)
+        ]
+
+    def ListAuditEvents(self, request: Any, context: Any) -> audit_service_pb2.ListAuditEventsResponse:
+        self.platform.asked.append(request)
+        self.platform.admit(context)
+        first = int(request.page_token or 0)
+        behind = first + request.page_size
+        token = str(behind) if behind < len(self.events) else ""
+        return audit_service_pb2.ListAuditEventsResponse(events=self.events[first:behind], next_page_token=token)
+
+
 def start_server(found: Platform, address: str) -> tuple[Any, int]:
     """A server that answers for the platform, and its port."""
-    server: Any = grpc.server(ThreadPoolExecutor(max_workers=8))  # in threads: the commands own the event loop
+    threads = ThreadPoolExecutor(max_workers=8)  # the commands own the event loop
+    server: Any = grpc.server(threads, options=[("grpc.max_receive_message_length", 32 * 2**20)])
     render_service_pb2_grpc.add_RenderServiceServicer_to_server(cast("Any", Renders(found)), server)
     catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(cast("Any", Catalog(found)), server)
     runtime_service_pb2_grpc.add_RuntimeServiceServicer_to_server(cast("Any", Runtimes(found)), server)
@@ -481,7 +561,9 @@ def start_server(found: Platform, address: str) -> tuple[Any, int]:
         cast("Any", Estimates(found)), server
     )
     account_service_pb2_grpc.add_AccountServiceServicer_to_server(cast("Any", Accounts(found)), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(cast("Any", Audit(found)), server)
     webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(cast("Any", Webhooks(found)), server)
+    upload_service_pb2_grpc.add_UploadServiceServicer_to_server(cast("Any", Uploads(found)), server)
     probe_service_pb2_grpc.add_ProbeServiceServicer_to_server(cast("Any", Probes(found)), server)
     port = server.add_insecure_port(address)
     server.start()

@@ -1,0 +1,1 @@
+"""What forge doctor looks at, one file a subject. Nothing here changes anything."""

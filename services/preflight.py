@@ -1,0 +1,159 @@
+"""Looks at everything a start rests on, without starting anything: settings, files of config/, the fleet, the encoder.
+
+Use: python -m services.preflight              prints one JSON object, a member for each part, with its faults
+     python -m services.preflight FILE...      the same for files of models: what is wrong with each
+
+It is run as a program of its own, by whoever may not import services. Nothing is written and nobody is called.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, ValidationError
+from pydantic_settings import BaseSettings
+
+from services.chassis.config import ChassisSettings
+from services.chassis.strict_yaml import ConfigurationInvalid
+
+_SERVICES = ("accounts", "billing_estimate", "catalog", "inference_worker", "scheduler", "traces", "web")
+_PICTURE = (2, 64, 64, 3)  # frames, height, width, colours
+
+Part = dict[str, Any]
+
+
+def settings_part() -> Part:
+    """The names of all settings, and what is wrong with those in the environment."""
+    names: set[str] = set()
+    faults: dict[str, None] = {}  # a set that keeps its order: every service has the settings of the chassis
+    for service in _SERVICES:
+        for kind in _settings_of(service):
+            names |= {name for field in kind.model_fields for name in _names_of(kind, field)}
+            try:
+                kind()
+            except ValidationError as error:
+                # Without the value: it may be a secret that was put under the wrong name.
+                faults |= {f"{_field(kind, fault['loc'])}: {fault['msg']}": None for fault in error.errors()}
+    return {"names": sorted(names), "faults": list(faults)}
+
+
+def models_part() -> Part:
+    """The catalogue's files, and where each version's weights come from."""
+    from services.catalog.adapters.yaml_models import load_models
+
+    models = load_models(_chassis().config_dir / "models")
+    versions = [
+        {"slug": model.slug, "version": version.version, "weights_repository": version.weights_repository}
+        for model in models
+        for version in model.versions
+    ]
+    return {"versions": versions}
+
+
+def prices_part() -> Part:
+    """The price book."""
+    from services.billing_estimate.adapters.yaml_price_book import YamlPriceBook
+
+    YamlPriceBook(_chassis().config_dir / "prices.yaml")
+    return {}
+
+
+def fleet_part() -> Part:
+    """The fleet, with this machine's devices where it asks for them."""
+    from services.scheduler.adapters.yaml_fleet import read_fleet
+    from services.scheduler.config import SchedulerSettings
+
+    settings = SchedulerSettings()
+    fleet = asyncio.run(read_fleet(settings.fleet, settings.config_dir))
+    slots = [
+        {"gpu_type": slot.target.gpu_type, "region": slot.target.region, "device": slot.device} for slot in fleet.slots
+    ]
+    return {"name": fleet.name, "slots": slots}
+
+
+def encoder_part() -> Part:
+    """Two pictures made into a video as a worker does it."""
+    import numpy as np
+
+    from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
+
+    recording = PyAvVideoEncoder().record(_PICTURE[2], _PICTURE[1], 8)
+    recording.add(np.zeros(_PICTURE, np.uint8))
+    _, whole = recording.finish()
+    return {"bytes": len(whole)}
+
+
+_PARTS: dict[str, Callable[[], Part]] = {
+    "settings": settings_part,
+    "models": models_part,
+    "prices": prices_part,
+    "fleet": fleet_part,
+    "encoder": encoder_part,
+}
+
+
+def look(parts: dict[str, Callable[[], Part]]) -> dict[str, Part]:
+    """Every part, whatever becomes of the others; `faults` says what is wrong with it."""
+    return {name: _looked_at(part) for name, part in parts.items()}
+
+
+def look_at_models(paths: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """What the catalogue would say of files of models."""
+    from services.catalog.adapters.yaml_models import faults_of
+
+    return {"files": [{"file": path, "faults": list(faults_of(Path(path)))} for path in paths]}
+
+
+def _looked_at(part: Callable[[], Part]) -> Part:
+    try:
+        return {"faults": [], **part()}
+    except ConfigurationInvalid as error:
+        return {"faults": list(error.faults)}
+    except ValidationError:
+        return {"faults": ["cannot be looked at while settings are wrong"]}
+    except Exception as error:  # a broken installation breaks anywhere, and the other parts are worth knowing
+        return {"faults": [f"cannot be used: {type(error).__name__}: {error}"]}
+
+
+def _settings_of(service: str) -> Iterator[type[BaseSettings]]:
+    module = import_module(f"services.{service}.config")
+    for found in vars(module).values():
+        if isinstance(found, type) and issubclass(found, BaseSettings) and found.__module__ == module.__name__:
+            yield found
+
+
+def _names_of(kind: type[BaseSettings], field: str) -> list[str]:
+    alias = kind.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [str(alias or f"{kind.model_config.get('env_prefix', '')}{field}").upper()]
+
+
+def _field(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
+    """The variable that a fault is about. Pydantic names fields without an alias by their own name."""
+    name = str(location[0]) if location else ""
+    return _names_of(kind, name)[0] if name in kind.model_fields else name
+
+
+def _chassis() -> ChassisSettings:
+    return ChassisSettings()
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says; 1 where a part has a fault."""
+    if arguments:
+        found: dict[str, Any] = look_at_models(arguments)
+        is_sound = not any(file["faults"] for file in found["files"])
+    else:
+        found = look(_PARTS)
+        is_sound = not any(part["faults"] for part in found.values())
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    sys.exit(0 if is_sound else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
