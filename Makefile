@@ -31,7 +31,7 @@ up: setup ## run the platform until Ctrl-C
 
 .PHONY: test
 test: setup browser ## run every test: first what is small, then what starts whole platforms, then browsers
-	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract
+	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract tests/fuzz
 	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e
 	$(BIN)/pytest -n 2 --dist loadfile tests/browser
 
@@ -44,15 +44,33 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 
 .PHONY: full-size sim faults
 full-size: setup ## run in full what make test cuts short: the demo, the example requests, the simulation, memory
-	$(BIN)/pytest --full-size tests/e2e/platform/test_demo.py
+	$(BIN)/pytest --full-size tests/e2e/platform/test_demo.py tests/e2e/platform/test_traces.py
 	$(BIN)/pytest --full-size -m cut_short -n 2 tests/simulation tests/unit/inference_worker
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table
 	$(BIN)/python -m tests.faults
 
+.PHONY: prometheus
+PROMETHEUS := build/prometheus
+prometheus: setup ## try dashboard and rules against a real Prometheus; unpacks Debian's into build/ where none is installed
+	@command -v prometheus >/dev/null || test -x $(PROMETHEUS)/usr/bin/prometheus || { \
+	  command -v apt-get >/dev/null || { echo "This needs Prometheus: prometheus and promtool on the PATH" >&2; exit 1; }; \
+	  [ "$$(id -u)" != 0 ] || apt-get update -qq; \
+	  mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && apt-get download -qq prometheus && dpkg -x prometheus_*.deb .; }
+	PATH="$(abspath $(PROMETHEUS)/usr/bin):$$PATH" $(BIN)/pytest tests/prometheus
+
+.PHONY: fuzz
+FUZZ_SECONDS ?= 60
+fuzz: setup ## feed parsers with made-up bytes (each FUZZ_SECONDS), a platform with ten thousand malformed requests and with its own OpenAPI document
+	for target in $$($(BIN)/python -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do \
+	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+	$(BIN)/python -m tests.malformed
+	$(BIN)/pytest --full-size tests/e2e/platform/test_described_requests.py
+
 .PHONY: check
-check: setup format-check lint types imports proto-lint proto-breaking gen-check ## everything but the tests that a change must pass
+check: setup format-check lint types imports proto-lint proto-breaking gen-check edge-config licences docs ## everything but the tests that a change must pass
 
 .PHONY: format
 format: setup ## format the code
@@ -68,6 +86,16 @@ types: setup
 	$(BIN)/basedpyright --warnings
 imports: setup
 	$(BIN)/lint-imports
+
+.PHONY: edge-config licences sbom
+edge-config: setup ## have Envoy check every configuration that can be written
+	$(BIN)/pytest -q tests/e2e/edge/test_configuration.py
+licences: setup ## fail when a dependency has a licence that pyproject.toml does not allow
+	mkdir -p build && $(BIN)/pip-licenses > build/licences.txt || { cat build/licences.txt; exit 1; }
+sbom: setup ## write build/sbom.json (CycloneDX): everything that .venv, made from the lock, holds
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment .venv --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-format JSON --output-file build/sbom.json
 
 .PHONY: gen
 gen: setup ## write gen/ from proto/
@@ -94,6 +122,12 @@ proto-breaking: setup
 	  git show $$commit:gen/forge.binpb > build/before.binpb; \
 	  $(BIN)/buf breaking gen/forge.binpb --against build/before.binpb || { echo "breaks the contract of $$commit"; exit 1; }; \
 	done
+
+.PHONY: docs
+docs: setup ## build the documentation site into build/docs; a warning fails it
+	$(BIN)/python -m docs.site.gather build/docs-source
+	$(BIN)/sphinx-build -W -n --keep-going -q -E -c docs/site build/docs-source build/docs
+	$(BIN)/python -m docs.site.check build/docs
 
 .PHONY: lock
 lock: setup ## pin the newest versions that pyproject.toml allows

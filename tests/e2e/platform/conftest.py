@@ -59,6 +59,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedPlatfor
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
         "FORGE_WEBHOOKS_TO_PRIVATE_ADDRESSES": "true",  # to a receiver of the test
+        "FORGE_RATE_LIMIT_PER_SECOND": "1000",  # one key asks for everything here
+        "FORGE_RATE_LIMIT_BURST": "10000",
     }
     home = tmp_path_factory.mktemp("platform") / "home"
     subject = TracedPlatform(home, "pages", environment, collector=collector)

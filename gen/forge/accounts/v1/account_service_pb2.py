@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/accounts/v1/account_service.proto\x12\x11\x66orge.accounts.v1\x1a\x1f\x66orge/accounts/v1/api_key.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\"\x13\n\x11GetAccountRequest\"[\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x14\x43reateApiKeyResponse\x12*\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x19.forge.accounts.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x14\n\x12ListApiKeysRequest\"B\n\x13ListApiKeysResponse\x12+\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x19.forge.accounts.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xf5\x03\n\x0e\x41\x63\x63ountService\x12k\n\nGetAccount\x12$.forge.accounts.v1.GetAccountRequest\x1a\x1a.forge.accounts.v1.Account\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/account\x12\x81\x01\n\x0c\x43reateApiKey\x12&.forge.accounts.v1.CreateApiKeyRequest\x1a\'.forge.accounts.v1.CreateApiKeyResponse\" \xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/api-keys:\x01*\x12{\n\x0bListApiKeys\x12%.forge.accounts.v1.ListApiKeysRequest\x1a&.forge.accounts.v1.ListApiKeysResponse\"\x1d\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/api-keys\x12u\n\x0cRevokeApiKey\x12&.forge.accounts.v1.RevokeApiKeyRequest\x1a\x19.forge.accounts.v1.ApiKey\"\"\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x13*\x11/v1/api-keys/{id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/accounts/v1/account_service.proto\x12\x11\x66orge.accounts.v1\x1a\x1f\x66orge/accounts/v1/api_key.proto\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\"\x13\n\x11GetAccountRequest\"\x8d\x01\n\x13\x43reateApiKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\nrate_limit\x18\x04 \x01(\x0b\x32\x1c.forge.accounts.v1.RateLimit\"R\n\x14\x43reateApiKeyResponse\x12*\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x19.forge.accounts.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x14\n\x12ListApiKeysRequest\"B\n\x13ListApiKeysResponse\x12+\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x19.forge.accounts.v1.ApiKey\"M\n\x13RotateApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x14RotateApiKeyResponse\x12*\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x19.forge.accounts.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12+\n\x08replaced\x18\x03 \x01(\x0b\x32\x19.forge.accounts.v1.ApiKey\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t2\xe0\x05\n\x0e\x41\x63\x63ountService\x12k\n\nGetAccount\x12$.forge.accounts.v1.GetAccountRequest\x1a\x1a.forge.accounts.v1.Account\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/account\x12\x9c\x01\n\x0c\x43reateApiKey\x12&.forge.accounts.v1.CreateApiKeyRequest\x1a\'.forge.accounts.v1.CreateApiKeyResponse\";\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x01\xfa\xc7\x18\x13response.api_key.id\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/api-keys:\x01*\x12\x7f\n\x0bListApiKeys\x12%.forge.accounts.v1.ListApiKeysRequest\x1a&.forge.accounts.v1.ListApiKeysResponse\"!\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x00\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/api-keys\x12\xb6\x01\n\x0cRotateApiKey\x12&.forge.accounts.v1.RotateApiKeyRequest\x1a\'.forge.accounts.v1.RotateApiKeyResponse\"U\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x01\xfa\xc7\x18\nrequest.id\xfa\xc7\x18\x13response.api_key.id\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/api-keys/{id}/rotate:\x01*\x12\x87\x01\n\x0cRevokeApiKey\x12&.forge.accounts.v1.RevokeApiKeyRequest\x1a\x19.forge.accounts.v1.ApiKey\"4\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x01\xfa\xc7\x18\nrequest.id\x82\xd3\xe4\x93\x02\x13*\x11/v1/api-keys/{id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetAccount']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['GetAccount']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\r\022\013/v1/account'
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\021\"\014/v1/api-keys:\001*'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\352\307\030\005admin\360\307\030\001\372\307\030\023response.api_key.id\202\323\344\223\002\021\"\014/v1/api-keys:\001*'
   _globals['_ACCOUNTSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\016\022\014/v1/api-keys'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\352\307\030\005admin\360\307\030\000\202\323\344\223\002\016\022\014/v1/api-keys'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RotateApiKey']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RotateApiKey']._serialized_options = b'\352\307\030\005admin\360\307\030\001\372\307\030\nrequest.id\372\307\030\023response.api_key.id\202\323\344\223\002\035\"\030/v1/api-keys/{id}/rotate:\001*'
   _globals['_ACCOUNTSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
-  _globals['_ACCOUNTSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\023*\021/v1/api-keys/{id}'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\352\307\030\005admin\360\307\030\001\372\307\030\nrequest.id\202\323\344\223\002\023*\021/v1/api-keys/{id}'
   _globals['_GETACCOUNTREQUEST']._serialized_start=187
   _globals['_GETACCOUNTREQUEST']._serialized_end=206
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=208
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=299
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=301
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=383
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=385
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=405
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=407
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=473
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=475
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=508
-  _globals['_ACCOUNTSERVICE']._serialized_start=511
-  _globals['_ACCOUNTSERVICE']._serialized_end=1012
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=209
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=350
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=352
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=434
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=436
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=456
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=458
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=524
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=526
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=603
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=605
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=732
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=734
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=767
+  _globals['_ACCOUNTSERVICE']._serialized_start=770
+  _globals['_ACCOUNTSERVICE']._serialized_end=1506
 # @@protoc_insertion_point(module_scope)

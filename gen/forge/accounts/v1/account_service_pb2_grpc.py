@@ -51,6 +51,11 @@ class AccountServiceStub:
                 request_serializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysRequest.SerializeToString,
                 response_deserializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysResponse.FromString,
                 _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/forge.accounts.v1.AccountService/RotateApiKey',
+                request_serializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/forge.accounts.v1.AccountService/RevokeApiKey',
                 request_serializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.RevokeApiKeyRequest.SerializeToString,
@@ -83,6 +88,16 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateApiKey(self, request, context):
+        """Makes a key that takes the place of another: same name, scopes and rate limit, and it works for as long as the other was made
+        to work. The other one works on for the overlap, never beyond its own end, and then ends. The answer is the only place the new
+        secret ever shows. INVALID_INPUT, API_KEY_NOT_FOUND, API_KEY_ENDED, API_KEY_ALREADY_ROTATED; MISSING_SCOPE for a key that may
+        what the caller may not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeApiKey(self, request, context):
         """Revokes a key; it stops working within 5 seconds. Revoking twice is the same as once. API_KEY_NOT_FOUND.
         """
@@ -107,6 +122,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.ListApiKeys,
                     request_deserializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysRequest.FromString,
                     response_serializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -196,6 +216,33 @@ class AccountService:
             '/forge.accounts.v1.AccountService/ListApiKeys',
             forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysRequest.SerializeToString,
             forge_dot_accounts_dot_v1_dot_account__service__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.accounts.v1.AccountService/RotateApiKey',
+            forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyRequest.SerializeToString,
+            forge_dot_accounts_dot_v1_dot_account__service__pb2.RotateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,6 +23,12 @@ class AccountServiceStub:
     """Makes a key. The answer is the only place its secret ever shows. INVALID_INPUT."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListApiKeysRequest, _account_service_pb2.ListApiKeysResponse]
     """Lists the account's keys, newest first, revoked ones included."""
+    RotateApiKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RotateApiKeyRequest, _account_service_pb2.RotateApiKeyResponse]
+    """Makes a key that takes the place of another: same name, scopes and rate limit, and it works for as long as the other was made
+    to work. The other one works on for the overlap, never beyond its own end, and then ends. The answer is the only place the new
+    secret ever shows. INVALID_INPUT, API_KEY_NOT_FOUND, API_KEY_ENDED, API_KEY_ALREADY_ROTATED; MISSING_SCOPE for a key that may
+    what the caller may not.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RevokeApiKeyRequest, _api_key_pb2.ApiKey]
     """Revokes a key; it stops working within 5 seconds. Revoking twice is the same as once. API_KEY_NOT_FOUND."""
 
@@ -52,6 +58,18 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_account_service_pb2.ListApiKeysRequest, _abc.Awaitable[_account_service_pb2.ListApiKeysResponse]],
     ) -> _abc.Awaitable[_account_service_pb2.ListApiKeysResponse]:
         """Lists the account's keys, newest first, revoked ones included."""
+
+    @_abc_1.abstractmethod
+    def RotateApiKey(
+        self,
+        request: _account_service_pb2.RotateApiKeyRequest,
+        context: _aio.ServicerContext[_account_service_pb2.RotateApiKeyRequest, _abc.Awaitable[_account_service_pb2.RotateApiKeyResponse]],
+    ) -> _abc.Awaitable[_account_service_pb2.RotateApiKeyResponse]:
+        """Makes a key that takes the place of another: same name, scopes and rate limit, and it works for as long as the other was made
+        to work. The other one works on for the overlap, never beyond its own end, and then ends. The answer is the only place the new
+        secret ever shows. INVALID_INPUT, API_KEY_NOT_FOUND, API_KEY_ENDED, API_KEY_ALREADY_ROTATED; MISSING_SCOPE for a key that may
+        what the caller may not.
+        """
 
     @_abc_1.abstractmethod
     def RevokeApiKey(

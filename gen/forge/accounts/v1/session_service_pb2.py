@@ -26,7 +26,7 @@ from forge.common.v1 import access_pb2 as forge_dot_common_dot_v1_dot_access__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/accounts/v1/session_service.proto\x12\x11\x66orge.accounts.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x14\x43reateSessionRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"V\n\x15\x43reateSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x11\x45ndSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x14\n\x12\x45ndSessionResponse2\xe9\x01\n\x0eSessionService\x12o\n\rCreateSession\x12\'.forge.accounts.v1.CreateSessionRequest\x1a(.forge.accounts.v1.CreateSessionResponse\"\x0b\xea\xc7\x18\x07service\x12\x66\n\nEndSession\x12$.forge.accounts.v1.EndSessionRequest\x1a%.forge.accounts.v1.EndSessionResponse\"\x0b\xea\xc7\x18\x07serviceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/accounts/v1/session_service.proto\x12\x11\x66orge.accounts.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x14\x43reateSessionRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\"j\n\x15\x43reateSessionResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsession_id\x18\x03 \x01(\t\"\'\n\x11\x45ndSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x14\n\x12\x45ndSessionResponse2\xa0\x02\n\x0eSessionService\x12\x8a\x01\n\rCreateSession\x12\'.forge.accounts.v1.CreateSessionRequest\x1a(.forge.accounts.v1.CreateSessionResponse\"&\xea\xc7\x18\x07service\xf0\xc7\x18\x01\xfa\xc7\x18\x13response.session_id\x12\x80\x01\n\nEndSession\x12$.forge.accounts.v1.EndSessionRequest\x1a%.forge.accounts.v1.EndSessionResponse\"%\xea\xc7\x18\x07service\xf0\xc7\x18\x01\xfa\xc7\x18\x12request.session_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.accounts.v1.session_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['CreateSession']._loaded_options = None
-  _globals['_SESSIONSERVICE'].methods_by_name['CreateSession']._serialized_options = b'\352\307\030\007service'
+  _globals['_SESSIONSERVICE'].methods_by_name['CreateSession']._serialized_options = b'\352\307\030\007service\360\307\030\001\372\307\030\023response.session_id'
   _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._loaded_options = None
-  _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._serialized_options = b'\352\307\030\007service'
+  _globals['_SESSIONSERVICE'].methods_by_name['EndSession']._serialized_options = b'\352\307\030\007service\360\307\030\001\372\307\030\022request.session_id'
   _globals['_CREATESESSIONREQUEST']._serialized_start=125
   _globals['_CREATESESSIONREQUEST']._serialized_end=163
   _globals['_CREATESESSIONRESPONSE']._serialized_start=165
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=251
-  _globals['_ENDSESSIONREQUEST']._serialized_start=253
-  _globals['_ENDSESSIONREQUEST']._serialized_end=292
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=294
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=314
-  _globals['_SESSIONSERVICE']._serialized_start=317
-  _globals['_SESSIONSERVICE']._serialized_end=550
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=271
+  _globals['_ENDSESSIONREQUEST']._serialized_start=273
+  _globals['_ENDSESSIONREQUEST']._serialized_end=312
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=314
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=334
+  _globals['_SESSIONSERVICE']._serialized_start=337
+  _globals['_SESSIONSERVICE']._serialized_end=625
 # @@protoc_insertion_point(module_scope)

@@ -93,7 +93,7 @@ class Measurement(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Identifier; the same attempt has the same one, so that recording it again changes nothing."""
+    """Identifier; the same attempt has the same one, so that recording it again changes nothing. It does not say which render it was."""
     slug: _builtins.str
     """Model."""
     model_version: _builtins.str

@@ -27,107 +27,207 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_INPUT: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT, 400. One or more fields of the request are wrong; google.rpc.BadRequest lists all of
     them. Example: {"field": "num_frames", "description": "must be at most 25"}.
+    Remedy: change the fields that are listed. What a model takes is in `GET /v1/models/{slug}/input-schema`.
     """
     ERROR_REASON_UNKNOWN_TARGET: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT, 400. The gpu_type or region is not known to this installation; metadata `known` lists
     those that are. Example: gpu_type "B2000".
+    Remedy: use one of `known`, or leave the pin out; `GET /v1/capacity` lists what this fleet has.
     """
     ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT, 400. The body is not a message of this contract: not JSON, nested too deeply, or not
     protobuf. Example: a body of "{".
+    Also 415 for a compressed body, which the edge does not unpack.
+    Remedy: send one JSON object in UTF-8, and only parameters that the call has.
     """
     ERROR_REASON_BODY_TOO_LARGE: _ErrorReason.ValueType  # 4
-    """RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB."""
+    """RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB.
+    Remedy: send less than 16 MiB, for example the image as a JPEG of the size that the video will have.
+    """
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 5
     """INVALID_ARGUMENT, 400. No target the request may run on is expected to cost at most `max_cost_usd`; metadata
     `estimated_cost_usd` says what it would take. In a render's own `error`: it was stopped when its device time had cost
     that much. Example: max_cost_usd 0.01 for a render of $0.24.
+    Remedy: allow more, or ask for less: `POST /v1/models/{slug}/run-estimate` says what a body costs on each target.
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 10
-    """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
+    """UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired.
+    Remedy: send `Authorization: Bearer KEY` with a key that works; an admin of the account makes one.
+    """
     ERROR_REASON_MISSING_SCOPE: _ErrorReason.ValueType  # 11
-    """PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it."""
+    """PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it.
+    Remedy: use a key that has the scope `required_scope`.
+    """
     ERROR_REASON_CROSS_ORIGIN: _ErrorReason.ValueType  # 12
     """PERMISSION_DENIED, 403. A browser sent a request that changes something, with a session instead of an API key, from a page
     of another origin. Example: a form on another site that posts to /v1/renders.
+    Remedy: send an API key instead of the session, or the request from the console's own pages.
+    """
+    ERROR_REASON_HOST_NOT_SERVED: _ErrorReason.ValueType  # 13
+    """INVALID_ARGUMENT, 421. The request names a host that this installation is not. Example: the page of another site whose
+    name leads to 127.0.0.1.
+    Remedy: call it by its own name, or have the operator add this one to `FORGE_ALLOWED_HOSTS`.
     """
     ERROR_REASON_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 20
-    """NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it."""
+    """NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it.
+    Remedy: use a slug of `GET /v1/models`.
+    """
     ERROR_REASON_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 21
-    """NOT_FOUND, 404. The model has no such version; metadata `known` lists those it has."""
+    """NOT_FOUND, 404. The model has no such version; metadata `known` lists those it has.
+    Remedy: use one of `known`, or leave the version out for the model's default.
+    """
     ERROR_REASON_RENDER_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND, 404. No render has this id, or it belongs to another account."""
+    """NOT_FOUND, 404. No render has this id, or it belongs to another account.
+    Remedy: look the id up in `GET /v1/renders`, with a key of the account that made the render.
+    """
     ERROR_REASON_VIDEO_NOT_READY: _ErrorReason.ValueType  # 23
-    """NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed."""
+    """NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed.
+    Remedy: watch the render's events and come again when something can be played, or read in its `error` why it failed.
+    """
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
-    """NOT_FOUND, 404. No API key has this id in the caller's account."""
+    """NOT_FOUND, 404. No API key has this id in the caller's account.
+    Remedy: look the id up in `GET /v1/api-keys`.
+    """
     ERROR_REASON_NO_ESTIMATE: _ErrorReason.ValueType  # 25
-    """NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated."""
+    """NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated.
+    Remedy: measure the model on a target with a probe, or add its price to the price file.
+    """
     ERROR_REASON_ROUTE_NOT_FOUND: _ErrorReason.ValueType  # 26
-    """NOT_FOUND, 404. No route of the API has this path and method."""
+    """NOT_FOUND, 404. No route of the API has this path and method.
+    Remedy: check path and method against `/docs/api` or `/openapi.json` of the installation.
+    """
     ERROR_REASON_PREVIEW_NOT_READY: _ErrorReason.ValueType  # 27
-    """NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
+    """NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet.
+    Remedy: wait until an event of the render has a `preview_url`.
+    """
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 28
-    """NOT_FOUND, 404. No webhook has this id in the caller's account."""
+    """NOT_FOUND, 404. No webhook has this id in the caller's account.
+    Remedy: look the id up in `GET /v1/webhooks`.
+    """
     ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 29
-    """NOT_FOUND, 404. No delivery has this id in the caller's account."""
+    """NOT_FOUND, 404. No delivery has this id in the caller's account.
+    Remedy: look the id up in `GET /v1/webhook-deliveries`; deliveries are not kept for ever.
+    """
     ERROR_REASON_PROBE_NOT_FOUND: _ErrorReason.ValueType  # 38
-    """NOT_FOUND, 404. No probe has this id."""
+    """NOT_FOUND, 404. No probe has this id.
+    Remedy: look the id up in `GET /v1/probes`.
+    """
+    ERROR_REASON_UPLOAD_NOT_FOUND: _ErrorReason.ValueType  # 46
+    """NOT_FOUND, 404. No upload has this id in the caller's account, or it has expired.
+    Remedy: send the file again and use the new upload.
+    """
     ERROR_REASON_TARGET_NOT_OFFERED: _ErrorReason.ValueType  # 30
-    """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
+    """ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives.
+    Remedy: use one of `offered`, or leave the pin out.
+    """
     ERROR_REASON_IDEMPOTENCY_CONFLICT: _ErrorReason.ValueType  # 31
-    """ABORTED, 409. The idempotency key was used before with another body."""
+    """ABORTED, 409. The idempotency key was used before with another body.
+    Remedy: use another key for another request; repeat a request with exactly its first body.
+    """
     ERROR_REASON_RUNTIME_START_FAILED: _ErrorReason.ValueType  # 32
-    """ABORTED, 409. The runtime could not be started; the message says why."""
+    """ABORTED, 409. The runtime could not be started; the message says why.
+    Remedy: read the message; the log of the runtime on its machine says more. Another target may work.
+    """
     ERROR_REASON_RUNTIME_BUSY: _ErrorReason.ValueType  # 33
-    """ABORTED, 409. The runtime is busy with a render and cannot be stopped now."""
+    """ABORTED, 409. The runtime is busy with a render and cannot be stopped now.
+    Remedy: wait for the render that it runs, or cancel that one.
+    """
     ERROR_REASON_VIDEO_CUT_OFF: _ErrorReason.ValueType  # 35
     """ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
     or began again.
+    Remedy: see how the render stands; one that began again can be streamed again from its beginning.
     """
     ERROR_REASON_RENDER_NOT_PAUSED: _ErrorReason.ValueType  # 36
-    """ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands."""
+    """ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands.
+    Remedy: give renders that are to pause `pause_after_step`; one that failed can be tried again instead.
+    """
     ERROR_REASON_RENDER_NOT_RETRYABLE: _ErrorReason.ValueType  # 37
-    """ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
+    """ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands.
+    Remedy: wait for its end, or create a new render.
+    """
     ERROR_REASON_WORKER_BUSY: _ErrorReason.ValueType  # 34
-    """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
+    """ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running.
+    Remedy: none is needed: the scheduler places the attempt again.
+    """
     ERROR_REASON_RENDER_NOT_ENDED: _ErrorReason.ValueType  # 39
-    """ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later."""
+    """ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later.
+    Remedy: ask again in a moment.
+    """
+    ERROR_REASON_API_KEY_ENDED: _ErrorReason.ValueType  # 44
+    """ABORTED, 409. Only a key that works can be rotated, and this one was revoked or has expired; metadata `ended_at` says when. Make
+    a new one. Example: rotating a key whose `expires_at` was yesterday.
+    Remedy: make a new key.
+    """
+    ERROR_REASON_API_KEY_ALREADY_ROTATED: _ErrorReason.ValueType  # 45
+    """ABORTED, 409. The key was rotated before and its successor works; metadata `replaced_by` names it. Rotate that one, or revoke it
+    first. Example: rotating the same key twice within its overlap.
+    Remedy: rotate the key that `replaced_by` names, or revoke that one first.
+    """
     ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
+    """RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again.
+    Remedy: wait as long as RetryInfo says, stop a runtime that idles, or use another target.
+    """
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 41
     """RESOURCE_EXHAUSTED, 429. The account has used up a quota; metadata `quota` names it, google.rpc.RetryInfo says when there
     may be room. Example: 1,000 renders of the account wait already.
+    Remedy: wait as long as RetryInfo says, cancel renders that wait, or have the operator raise the account's limit.
     """
     ERROR_REASON_TARGET_OVERLOADED: _ErrorReason.ValueType  # 42
     """RESOURCE_EXHAUSTED, 429. So much work waits for every target of the request that more is not taken on;
     google.rpc.RetryInfo says when enough of it is expected to be done.
+    Remedy: wait as long as RetryInfo says, or leave the pin out.
+    """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 43
+    """RESOURCE_EXHAUSTED, 429. The key is used more often than its rate limit allows; google.rpc.RetryInfo says when the next request may
+    pass, and so does the header `retry-after`. Example: 201 requests at once with a key whose burst is 200.
+    Remedy: wait as long as RetryInfo says and spread requests; one stream of events replaces many looks at a render.
     """
     ERROR_REASON_SERVICE_UNAVAILABLE: _ErrorReason.ValueType  # 50
-    """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
+    """UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again.
+    Remedy: ask again after RetryInfo's time; a call that renders with the same `request_id`. What was accepted is not lost.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 51
-    """INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces."""
+    """INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces.
+    Remedy: ask again once; if it stays, give the operator the `trace_id`.
+    """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 52
-    """DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method."""
+    """DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method.
+    Remedy: allow the call more time. A render outlasts the call that waits for it: look it up by its id or `request_id`.
+    """
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 60
     """The reasons below appear in a render's own `error`, not in the status of a call.
 
     The worker running the render was lost as often as the platform tries.
+    Remedy: try the render again. When it happens to one kind of request only, ask for less: the device may not carry it.
     """
     ERROR_REASON_ENGINE_FAILED: _ErrorReason.ValueType  # 61
-    """The engine failed; the message says in which phase."""
+    """The engine failed; the message says in which phase.
+    Remedy: try the render again; if it fails in the same phase, change its inputs or tell the operator.
+    """
     ERROR_REASON_OUT_OF_MEMORY: _ErrorReason.ValueType  # 62
-    """The device ran out of memory."""
+    """The device ran out of memory.
+    Remedy: ask for fewer frames or pixels, use a target with more memory, or leave `on_out_of_memory` at make_room.
+    """
     ERROR_REASON_WEIGHTS_UNAVAILABLE: _ErrorReason.ValueType  # 63
-    """The version's weights could not be found or loaded."""
+    """The version's weights could not be found or loaded.
+    Remedy: the operator makes the pinned weights available where the workers look for them; then try the render again.
+    """
     ERROR_REASON_STORAGE_FAILED: _ErrorReason.ValueType  # 64
-    """The video could not be stored."""
+    """The video could not be stored.
+    Remedy: the operator makes room or mends the object store; then try the render again.
+    """
     ERROR_REASON_CHECKPOINT_REFUSED: _ErrorReason.ValueType  # 65
-    """A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
+    """A checkpoint is not of this render, or of an engine whose results would differ, or is damaged.
+    Remedy: try the render again: it begins from the start.
+    """
     ERROR_REASON_RUN_TIME_EXCEEDED: _ErrorReason.ValueType  # 66
-    """The render ran longer than its version ever may."""
+    """The render ran longer than its version ever may.
+    Remedy: ask for less work, or use a faster target.
+    """
     ERROR_REASON_WORKER_STOPPING: _ErrorReason.ValueType  # 67
-    """The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere."""
+    """The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere.
+    Remedy: none is needed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every error of the public contract carries a google.rpc.ErrorInfo whose `domain` is "forge" and whose
@@ -140,105 +240,205 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_INPUT: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT, 400. One or more fields of the request are wrong; google.rpc.BadRequest lists all of
 them. Example: {"field": "num_frames", "description": "must be at most 25"}.
+Remedy: change the fields that are listed. What a model takes is in `GET /v1/models/{slug}/input-schema`.
 """
 ERROR_REASON_UNKNOWN_TARGET: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT, 400. The gpu_type or region is not known to this installation; metadata `known` lists
 those that are. Example: gpu_type "B2000".
+Remedy: use one of `known`, or leave the pin out; `GET /v1/capacity` lists what this fleet has.
 """
 ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT, 400. The body is not a message of this contract: not JSON, nested too deeply, or not
 protobuf. Example: a body of "{".
+Also 415 for a compressed body, which the edge does not unpack.
+Remedy: send one JSON object in UTF-8, and only parameters that the call has.
 """
 ERROR_REASON_BODY_TOO_LARGE: ErrorReason.ValueType  # 4
-"""RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB."""
+"""RESOURCE_EXHAUSTED, 413. The body is larger than the edge accepts. Example: an image of 20 MiB.
+Remedy: send less than 16 MiB, for example the image as a JPEG of the size that the video will have.
+"""
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 5
 """INVALID_ARGUMENT, 400. No target the request may run on is expected to cost at most `max_cost_usd`; metadata
 `estimated_cost_usd` says what it would take. In a render's own `error`: it was stopped when its device time had cost
 that much. Example: max_cost_usd 0.01 for a render of $0.24.
+Remedy: allow more, or ask for less: `POST /v1/models/{slug}/run-estimate` says what a body costs on each target.
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
-"""UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired."""
+"""UNAUTHENTICATED, 401. No API key, or one that does not exist, is revoked or has expired.
+Remedy: send `Authorization: Bearer KEY` with a key that works; an admin of the account makes one.
+"""
 ERROR_REASON_MISSING_SCOPE: ErrorReason.ValueType  # 11
-"""PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it."""
+"""PERMISSION_DENIED, 403. The key is valid but lacks the scope of the call; metadata `required_scope` names it.
+Remedy: use a key that has the scope `required_scope`.
+"""
 ERROR_REASON_CROSS_ORIGIN: ErrorReason.ValueType  # 12
 """PERMISSION_DENIED, 403. A browser sent a request that changes something, with a session instead of an API key, from a page
 of another origin. Example: a form on another site that posts to /v1/renders.
+Remedy: send an API key instead of the session, or the request from the console's own pages.
+"""
+ERROR_REASON_HOST_NOT_SERVED: ErrorReason.ValueType  # 13
+"""INVALID_ARGUMENT, 421. The request names a host that this installation is not. Example: the page of another site whose
+name leads to 127.0.0.1.
+Remedy: call it by its own name, or have the operator add this one to `FORGE_ALLOWED_HOSTS`.
 """
 ERROR_REASON_MODEL_NOT_FOUND: ErrorReason.ValueType  # 20
-"""NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it."""
+"""NOT_FOUND, 404. No model has this slug; google.rpc.ResourceInfo names it.
+Remedy: use a slug of `GET /v1/models`.
+"""
 ERROR_REASON_VERSION_NOT_FOUND: ErrorReason.ValueType  # 21
-"""NOT_FOUND, 404. The model has no such version; metadata `known` lists those it has."""
+"""NOT_FOUND, 404. The model has no such version; metadata `known` lists those it has.
+Remedy: use one of `known`, or leave the version out for the model's default.
+"""
 ERROR_REASON_RENDER_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND, 404. No render has this id, or it belongs to another account."""
+"""NOT_FOUND, 404. No render has this id, or it belongs to another account.
+Remedy: look the id up in `GET /v1/renders`, with a key of the account that made the render.
+"""
 ERROR_REASON_VIDEO_NOT_READY: ErrorReason.ValueType  # 23
-"""NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed."""
+"""NOT_FOUND, 404. Nothing of the video can be played: the render has no finished frames yet, or it failed.
+Remedy: watch the render's events and come again when something can be played, or read in its `error` why it failed.
+"""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
-"""NOT_FOUND, 404. No API key has this id in the caller's account."""
+"""NOT_FOUND, 404. No API key has this id in the caller's account.
+Remedy: look the id up in `GET /v1/api-keys`.
+"""
 ERROR_REASON_NO_ESTIMATE: ErrorReason.ValueType  # 25
-"""NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated."""
+"""NOT_FOUND, 404. No time or no price is known for any target of the selection, so no cost can be estimated.
+Remedy: measure the model on a target with a probe, or add its price to the price file.
+"""
 ERROR_REASON_ROUTE_NOT_FOUND: ErrorReason.ValueType  # 26
-"""NOT_FOUND, 404. No route of the API has this path and method."""
+"""NOT_FOUND, 404. No route of the API has this path and method.
+Remedy: check path and method against `/docs/api` or `/openapi.json` of the installation.
+"""
 ERROR_REASON_PREVIEW_NOT_READY: ErrorReason.ValueType  # 27
-"""NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet."""
+"""NOT_FOUND, 404. The render has no such preview: it has not begun, or made no picture yet.
+Remedy: wait until an event of the render has a `preview_url`.
+"""
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 28
-"""NOT_FOUND, 404. No webhook has this id in the caller's account."""
+"""NOT_FOUND, 404. No webhook has this id in the caller's account.
+Remedy: look the id up in `GET /v1/webhooks`.
+"""
 ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 29
-"""NOT_FOUND, 404. No delivery has this id in the caller's account."""
+"""NOT_FOUND, 404. No delivery has this id in the caller's account.
+Remedy: look the id up in `GET /v1/webhook-deliveries`; deliveries are not kept for ever.
+"""
 ERROR_REASON_PROBE_NOT_FOUND: ErrorReason.ValueType  # 38
-"""NOT_FOUND, 404. No probe has this id."""
+"""NOT_FOUND, 404. No probe has this id.
+Remedy: look the id up in `GET /v1/probes`.
+"""
+ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 46
+"""NOT_FOUND, 404. No upload has this id in the caller's account, or it has expired.
+Remedy: send the file again and use the new upload.
+"""
 ERROR_REASON_TARGET_NOT_OFFERED: ErrorReason.ValueType  # 30
-"""ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives."""
+"""ABORTED, 409. The target is known, but this fleet has no slot of it; metadata `offered` lists the alternatives.
+Remedy: use one of `offered`, or leave the pin out.
+"""
 ERROR_REASON_IDEMPOTENCY_CONFLICT: ErrorReason.ValueType  # 31
-"""ABORTED, 409. The idempotency key was used before with another body."""
+"""ABORTED, 409. The idempotency key was used before with another body.
+Remedy: use another key for another request; repeat a request with exactly its first body.
+"""
 ERROR_REASON_RUNTIME_START_FAILED: ErrorReason.ValueType  # 32
-"""ABORTED, 409. The runtime could not be started; the message says why."""
+"""ABORTED, 409. The runtime could not be started; the message says why.
+Remedy: read the message; the log of the runtime on its machine says more. Another target may work.
+"""
 ERROR_REASON_RUNTIME_BUSY: ErrorReason.ValueType  # 33
-"""ABORTED, 409. The runtime is busy with a render and cannot be stopped now."""
+"""ABORTED, 409. The runtime is busy with a render and cannot be stopped now.
+Remedy: wait for the render that it runs, or cancel that one.
+"""
 ERROR_REASON_VIDEO_CUT_OFF: ErrorReason.ValueType  # 35
 """ABORTED, 409. The video that was being streamed while it was made will not be completed: the render failed, was canceled
 or began again.
+Remedy: see how the render stands; one that began again can be streamed again from its beginning.
 """
 ERROR_REASON_RENDER_NOT_PAUSED: ErrorReason.ValueType  # 36
-"""ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands."""
+"""ABORTED, 409. Only a paused render can be continued or branched; the message says how this one stands.
+Remedy: give renders that are to pause `pause_after_step`; one that failed can be tried again instead.
+"""
 ERROR_REASON_RENDER_NOT_RETRYABLE: ErrorReason.ValueType  # 37
-"""ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands."""
+"""ABORTED, 409. Only a render that failed, expired or was canceled can be tried again; the message says how this one stands.
+Remedy: wait for its end, or create a new render.
+"""
 ERROR_REASON_WORKER_BUSY: ErrorReason.ValueType  # 34
-"""ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running."""
+"""ABORTED, 409. A worker was asked for an attempt it cannot run: another epoch of the render, or another render, is running.
+Remedy: none is needed: the scheduler places the attempt again.
+"""
 ERROR_REASON_RENDER_NOT_ENDED: ErrorReason.ValueType  # 39
-"""ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later."""
+"""ABORTED, 409. A render is deleted once it has ended; it is being canceled, and can be deleted a moment later.
+Remedy: ask again in a moment.
+"""
+ERROR_REASON_API_KEY_ENDED: ErrorReason.ValueType  # 44
+"""ABORTED, 409. Only a key that works can be rotated, and this one was revoked or has expired; metadata `ended_at` says when. Make
+a new one. Example: rotating a key whose `expires_at` was yesterday.
+Remedy: make a new key.
+"""
+ERROR_REASON_API_KEY_ALREADY_ROTATED: ErrorReason.ValueType  # 45
+"""ABORTED, 409. The key was rotated before and its successor works; metadata `replaced_by` names it. Rotate that one, or revoke it
+first. Example: rotating the same key twice within its overlap.
+Remedy: rotate the key that `replaced_by` names, or revoke that one first.
+"""
 ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again."""
+"""RESOURCE_EXHAUSTED, 429. No slot of the target is free to start a runtime on; google.rpc.RetryInfo says when to try again.
+Remedy: wait as long as RetryInfo says, stop a runtime that idles, or use another target.
+"""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 41
 """RESOURCE_EXHAUSTED, 429. The account has used up a quota; metadata `quota` names it, google.rpc.RetryInfo says when there
 may be room. Example: 1,000 renders of the account wait already.
+Remedy: wait as long as RetryInfo says, cancel renders that wait, or have the operator raise the account's limit.
 """
 ERROR_REASON_TARGET_OVERLOADED: ErrorReason.ValueType  # 42
 """RESOURCE_EXHAUSTED, 429. So much work waits for every target of the request that more is not taken on;
 google.rpc.RetryInfo says when enough of it is expected to be done.
+Remedy: wait as long as RetryInfo says, or leave the pin out.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 43
+"""RESOURCE_EXHAUSTED, 429. The key is used more often than its rate limit allows; google.rpc.RetryInfo says when the next request may
+pass, and so does the header `retry-after`. Example: 201 requests at once with a key whose burst is 200.
+Remedy: wait as long as RetryInfo says and spread requests; one stream of events replaces many looks at a render.
 """
 ERROR_REASON_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 50
-"""UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again."""
+"""UNAVAILABLE, 503. A service this call needs does not answer; google.rpc.RetryInfo says when to try again.
+Remedy: ask again after RetryInfo's time; a call that renders with the same `request_id`. What was accepted is not lost.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 51
-"""INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces."""
+"""INTERNAL, 500. Something unexpected; metadata `trace_id` finds it in the traces.
+Remedy: ask again once; if it stays, give the operator the `trace_id`.
+"""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 52
-"""DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method."""
+"""DEADLINE_EXCEEDED, 504. The call did not end within the client's deadline, or within the limit of a prompt method.
+Remedy: allow the call more time. A render outlasts the call that waits for it: look it up by its id or `request_id`.
+"""
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 60
 """The reasons below appear in a render's own `error`, not in the status of a call.
 
 The worker running the render was lost as often as the platform tries.
+Remedy: try the render again. When it happens to one kind of request only, ask for less: the device may not carry it.
 """
 ERROR_REASON_ENGINE_FAILED: ErrorReason.ValueType  # 61
-"""The engine failed; the message says in which phase."""
+"""The engine failed; the message says in which phase.
+Remedy: try the render again; if it fails in the same phase, change its inputs or tell the operator.
+"""
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 62
-"""The device ran out of memory."""
+"""The device ran out of memory.
+Remedy: ask for fewer frames or pixels, use a target with more memory, or leave `on_out_of_memory` at make_room.
+"""
 ERROR_REASON_WEIGHTS_UNAVAILABLE: ErrorReason.ValueType  # 63
-"""The version's weights could not be found or loaded."""
+"""The version's weights could not be found or loaded.
+Remedy: the operator makes the pinned weights available where the workers look for them; then try the render again.
+"""
 ERROR_REASON_STORAGE_FAILED: ErrorReason.ValueType  # 64
-"""The video could not be stored."""
+"""The video could not be stored.
+Remedy: the operator makes room or mends the object store; then try the render again.
+"""
 ERROR_REASON_CHECKPOINT_REFUSED: ErrorReason.ValueType  # 65
-"""A checkpoint is not of this render, or of an engine whose results would differ, or is damaged."""
+"""A checkpoint is not of this render, or of an engine whose results would differ, or is damaged.
+Remedy: try the render again: it begins from the start.
+"""
 ERROR_REASON_RUN_TIME_EXCEEDED: ErrorReason.ValueType  # 66
-"""The render ran longer than its version ever may."""
+"""The render ran longer than its version ever may.
+Remedy: ask for less work, or use a faster target.
+"""
 ERROR_REASON_WORKER_STOPPING: ErrorReason.ValueType  # 67
-"""The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere."""
+"""The worker was told to end while it rendered. Between scheduler and workers only: the render goes on elsewhere.
+Remedy: none is needed.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

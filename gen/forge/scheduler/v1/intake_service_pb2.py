@@ -27,7 +27,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/intake_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n\x11\x43heckInputRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb7\x02\n\x0c\x43heckedInput\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08gpu_type\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x0e\n\x06prefer\x18\x06 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12,\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x15\x66inish_within_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08warnings\x18\n \x03(\tB\x0f\n\r_max_cost_usdB\x18\n\x16_finish_within_seconds2s\n\rIntakeService\x12\x62\n\nCheckInput\x12%.forge.scheduler.v1.CheckInputRequest\x1a .forge.scheduler.v1.CheckedInput\"\x0b\xea\xc7\x18\x07serviceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/intake_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n\x11\x43heckInputRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb7\x02\n\x0c\x43heckedInput\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08gpu_type\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x0e\n\x06prefer\x18\x06 \x01(\t\x12\x19\n\x0cmax_cost_usd\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12,\n\x08\x64\x65\x61\x64line\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x15\x66inish_within_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08warnings\x18\n \x03(\tB\x0f\n\r_max_cost_usdB\x18\n\x16_finish_within_seconds2w\n\rIntakeService\x12\x66\n\nCheckInput\x12%.forge.scheduler.v1.CheckInputRequest\x1a .forge.scheduler.v1.CheckedInput\"\x0f\xea\xc7\x18\x07service\xf0\xc7\x18\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.scheduler.v1.intake_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INTAKESERVICE'].methods_by_name['CheckInput']._loaded_options = None
-  _globals['_INTAKESERVICE'].methods_by_name['CheckInput']._serialized_options = b'\352\307\030\007service'
+  _globals['_INTAKESERVICE'].methods_by_name['CheckInput']._serialized_options = b'\352\307\030\007service\360\307\030\000'
   _globals['_CHECKINPUTREQUEST']._serialized_start=156
   _globals['_CHECKINPUTREQUEST']._serialized_end=229
   _globals['_CHECKEDINPUT']._serialized_start=232
   _globals['_CHECKEDINPUT']._serialized_end=543
   _globals['_INTAKESERVICE']._serialized_start=545
-  _globals['_INTAKESERVICE']._serialized_end=660
+  _globals['_INTAKESERVICE']._serialized_end=664
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from forge.scheduler.v1 import probe_pb2 as forge_dot_scheduler_dot_v1_dot_probe
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forge/scheduler/v1/probe_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1e\x66orge/scheduler/v1/probe.proto\x1a\x1cgoogle/api/annotations.proto\"j\n\x13\x43reateProbesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04runs\x18\x05 \x01(\x05\"A\n\x14\x43reateProbesResponse\x12)\n\x06probes\x18\x01 \x03(\x0b\x32\x19.forge.scheduler.v1.Probe\"#\n\x0fGetProbeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"X\n\x11ListProbesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x12ListProbesResponse\x12)\n\x06probes\x18\x01 \x03(\x0b\x32\x19.forge.scheduler.v1.Probe\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelProbeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t2\x81\x04\n\x0cProbeService\x12\x81\x01\n\x0c\x43reateProbes\x12\'.forge.scheduler.v1.CreateProbesRequest\x1a(.forge.scheduler.v1.CreateProbesResponse\"\x1e\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x0f\"\n/v1/probes:\x01*\x12r\n\x08GetProbe\x12#.forge.scheduler.v1.GetProbeRequest\x1a\x19.forge.scheduler.v1.Probe\"&\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/probes/{probe_id}\x12x\n\nListProbes\x12%.forge.scheduler.v1.ListProbesRequest\x1a&.forge.scheduler.v1.ListProbesResponse\"\x1b\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/probes\x12\x7f\n\x0b\x43\x61ncelProbe\x12&.forge.scheduler.v1.CancelProbeRequest\x1a\x19.forge.scheduler.v1.Probe\"-\xea\xc7\x18\x05\x61\x64min\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/probes/{probe_id}/cancelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forge/scheduler/v1/probe_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1e\x66orge/scheduler/v1/probe.proto\x1a\x1cgoogle/api/annotations.proto\"j\n\x13\x43reateProbesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08gpu_type\x18\x03 \x01(\t\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x0c\n\x04runs\x18\x05 \x01(\x05\"A\n\x14\x43reateProbesResponse\x12)\n\x06probes\x18\x01 \x03(\x0b\x32\x19.forge.scheduler.v1.Probe\"#\n\x0fGetProbeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t\"X\n\x11ListProbesRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x12ListProbesResponse\x12)\n\x06probes\x18\x01 \x03(\x0b\x32\x19.forge.scheduler.v1.Probe\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelProbeRequest\x12\x10\n\x08probe_id\x18\x01 \x01(\t2\xcc\x04\n\x0cProbeService\x12\xab\x01\n\x0c\x43reateProbes\x12\'.forge.scheduler.v1.CreateProbesRequest\x1a(.forge.scheduler.v1.CreateProbesResponse\"H\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x01\xfa\xc7\x18\x0crequest.slug\xfa\xc7\x18\x12response.probes.id\x82\xd3\xe4\x93\x02\x0f\"\n/v1/probes:\x01*\x12v\n\x08GetProbe\x12#.forge.scheduler.v1.GetProbeRequest\x1a\x19.forge.scheduler.v1.Probe\"*\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x00\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/probes/{probe_id}\x12|\n\nListProbes\x12%.forge.scheduler.v1.ListProbesRequest\x1a&.forge.scheduler.v1.ListProbesResponse\"\x1f\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x00\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/probes\x12\x97\x01\n\x0b\x43\x61ncelProbe\x12&.forge.scheduler.v1.CancelProbeRequest\x1a\x19.forge.scheduler.v1.Probe\"E\xea\xc7\x18\x05\x61\x64min\xf0\xc7\x18\x01\xfa\xc7\x18\x10request.probe_id\x82\xd3\xe4\x93\x02\x1e\"\x1c/v1/probes/{probe_id}/cancelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.scheduler.v1.probe_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROBESERVICE'].methods_by_name['CreateProbes']._loaded_options = None
-  _globals['_PROBESERVICE'].methods_by_name['CreateProbes']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\017\"\n/v1/probes:\001*'
+  _globals['_PROBESERVICE'].methods_by_name['CreateProbes']._serialized_options = b'\352\307\030\005admin\360\307\030\001\372\307\030\014request.slug\372\307\030\022response.probes.id\202\323\344\223\002\017\"\n/v1/probes:\001*'
   _globals['_PROBESERVICE'].methods_by_name['GetProbe']._loaded_options = None
-  _globals['_PROBESERVICE'].methods_by_name['GetProbe']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\027\022\025/v1/probes/{probe_id}'
+  _globals['_PROBESERVICE'].methods_by_name['GetProbe']._serialized_options = b'\352\307\030\005admin\360\307\030\000\202\323\344\223\002\027\022\025/v1/probes/{probe_id}'
   _globals['_PROBESERVICE'].methods_by_name['ListProbes']._loaded_options = None
-  _globals['_PROBESERVICE'].methods_by_name['ListProbes']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\014\022\n/v1/probes'
+  _globals['_PROBESERVICE'].methods_by_name['ListProbes']._serialized_options = b'\352\307\030\005admin\360\307\030\000\202\323\344\223\002\014\022\n/v1/probes'
   _globals['_PROBESERVICE'].methods_by_name['CancelProbe']._loaded_options = None
-  _globals['_PROBESERVICE'].methods_by_name['CancelProbe']._serialized_options = b'\352\307\030\005admin\202\323\344\223\002\036\"\034/v1/probes/{probe_id}/cancel'
+  _globals['_PROBESERVICE'].methods_by_name['CancelProbe']._serialized_options = b'\352\307\030\005admin\360\307\030\001\372\307\030\020request.probe_id\202\323\344\223\002\036\"\034/v1/probes/{probe_id}/cancel'
   _globals['_CREATEPROBESREQUEST']._serialized_start=154
   _globals['_CREATEPROBESREQUEST']._serialized_end=260
   _globals['_CREATEPROBESRESPONSE']._serialized_start=262
@@ -55,5 +55,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELPROBEREQUEST']._serialized_start=546
   _globals['_CANCELPROBEREQUEST']._serialized_end=584
   _globals['_PROBESERVICE']._serialized_start=587
-  _globals['_PROBESERVICE']._serialized_end=1100
+  _globals['_PROBESERVICE']._serialized_end=1175
 # @@protoc_insertion_point(module_scope)

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from forge.common.v1 import access_pb2 as forge_dot_common_dot_v1_dot_access__pb2
 from forge.scheduler.v1 import render_pb2 as forge_dot_scheduler_dot_v1_dot_render__pb2
+from forge.scheduler.v1 import render_trace_pb2 as forge_dot_scheduler_dot_v1_dot_render__trace__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"p\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0coldest_first\x18\x05 \x01(\x08\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"D\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"(\n\x13GetThumbnailRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\")\n\x14\x44\x65leteRenderResponse\x12\x11\n\trender_id\x18\x01 \x01(\t2\xf9\r\n\rRenderService\x12w\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"0\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12|\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\x88\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"3\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\x88\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"5\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\x91\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"8\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\x8f\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}\x12\x80\x01\n\x0cGetThumbnail\x12\'.forge.scheduler.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"1\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02#\x12!/v1/renders/{render_id}/thumbnail\x12\x8f\x01\n\x0c\x44\x65leteRender\x12\'.forge.scheduler.v1.DeleteRenderRequest\x1a(.forge.scheduler.v1.DeleteRenderResponse\",\xea\xc7\x18\tinference\x82\xd3\xe4\x93\x02\x19*\x17/v1/renders/{render_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a%forge/scheduler/v1/render_trace.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"*\n\x15GetRenderTraceRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"p\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0coldest_first\x18\x05 \x01(\x08\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"D\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"(\n\x13GetThumbnailRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\")\n\x14\x44\x65leteRenderResponse\x12\x11\n\trender_id\x18\x01 \x01(\t2\xda\x10\n\rRenderService\x12\x9a\x01\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"S\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0crequest.slug\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12\x8f\x01\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\xa1\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"L\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\xb0\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"]\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\xaa\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"Q\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\xb7\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"b\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12\x8b\x01\n\x0eGetRenderTrace\x12).forge.scheduler.v1.GetRenderTraceRequest\x1a\x1f.forge.scheduler.v1.RenderTrace\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/trace\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}\x12\x80\x01\n\x0cGetThumbnail\x12\'.forge.scheduler.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"1\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02#\x12!/v1/renders/{render_id}/thumbnail\x12\xa8\x01\n\x0c\x44\x65leteRender\x12\'.forge.scheduler.v1.DeleteRenderRequest\x1a(.forge.scheduler.v1.DeleteRenderResponse\"E\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02\x19*\x17/v1/renders/{render_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,23 +38,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forge.scheduler.v1.render_s
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['Infer']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['Infer']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\035\"\024/v1/inference/{slug}:\005input'
+  _globals['_RENDERSERVICE'].methods_by_name['Infer']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\014request.slug\372\307\030\013response.id\202\323\344\223\002\035\"\024/v1/inference/{slug}:\005input'
   _globals['_RENDERSERVICE'].methods_by_name['CreateRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['CreateRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\024\"\013/v1/renders:\005input'
+  _globals['_RENDERSERVICE'].methods_by_name['CreateRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\013response.id\202\323\344\223\002\024\"\013/v1/renders:\005input'
   _globals['_RENDERSERVICE'].methods_by_name['GetRender']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetRender']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\031\022\027/v1/renders/{render_id}'
   _globals['_RENDERSERVICE'].methods_by_name['ListRenders']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['ListRenders']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\r\022\013/v1/renders'
   _globals['_RENDERSERVICE'].methods_by_name['CancelRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['CancelRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002 \"\036/v1/renders/{render_id}/cancel'
+  _globals['_RENDERSERVICE'].methods_by_name['CancelRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\202\323\344\223\002 \"\036/v1/renders/{render_id}/cancel'
   _globals['_RENDERSERVICE'].methods_by_name['RetryRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['RetryRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\"\"\035/v1/renders/{render_id}/retry:\001*'
+  _globals['_RENDERSERVICE'].methods_by_name['RetryRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\372\307\030\013response.id\202\323\344\223\002\"\"\035/v1/renders/{render_id}/retry:\001*'
   _globals['_RENDERSERVICE'].methods_by_name['ContinueRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['ContinueRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002%\" /v1/renders/{render_id}/continue:\001*'
+  _globals['_RENDERSERVICE'].methods_by_name['ContinueRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\202\323\344\223\002%\" /v1/renders/{render_id}/continue:\001*'
   _globals['_RENDERSERVICE'].methods_by_name['BranchRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['BranchRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\'\"\036/v1/renders/{render_id}/branch:\005input'
+  _globals['_RENDERSERVICE'].methods_by_name['BranchRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\372\307\030\013response.id\202\323\344\223\002\'\"\036/v1/renders/{render_id}/branch:\005input'
   _globals['_RENDERSERVICE'].methods_by_name['WatchRender']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['WatchRender']._serialized_options = b'\352\307\030\004read\202\323\344\223\002 \022\036/v1/renders/{render_id}/events'
+  _globals['_RENDERSERVICE'].methods_by_name['GetRenderTrace']._loaded_options = None
+  _globals['_RENDERSERVICE'].methods_by_name['GetRenderTrace']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/renders/{render_id}/trace'
   _globals['_RENDERSERVICE'].methods_by_name['GetVideo']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetVideo']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/renders/{render_id}/video'
   _globals['_RENDERSERVICE'].methods_by_name['GetPreview']._loaded_options = None
@@ -61,37 +64,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._serialized_options = b'\352\307\030\004read\202\323\344\223\002#\022!/v1/renders/{render_id}/thumbnail'
   _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._loaded_options = None
-  _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._serialized_options = b'\352\307\030\tinference\202\323\344\223\002\031*\027/v1/renders/{render_id}'
-  _globals['_INFERREQUEST']._serialized_start=214
-  _globals['_INFERREQUEST']._serialized_end=356
-  _globals['_CREATERENDERREQUEST']._serialized_start=358
-  _globals['_CREATERENDERREQUEST']._serialized_end=419
-  _globals['_GETRENDERREQUEST']._serialized_start=421
-  _globals['_GETRENDERREQUEST']._serialized_end=458
-  _globals['_LISTRENDERSREQUEST']._serialized_start=460
-  _globals['_LISTRENDERSREQUEST']._serialized_end=572
-  _globals['_LISTRENDERSRESPONSE']._serialized_start=574
-  _globals['_LISTRENDERSRESPONSE']._serialized_end=665
-  _globals['_CANCELRENDERREQUEST']._serialized_start=667
-  _globals['_CANCELRENDERREQUEST']._serialized_end=707
-  _globals['_RETRYRENDERREQUEST']._serialized_start=709
-  _globals['_RETRYRENDERREQUEST']._serialized_end=748
-  _globals['_CONTINUERENDERREQUEST']._serialized_start=750
-  _globals['_CONTINUERENDERREQUEST']._serialized_end=818
-  _globals['_BRANCHRENDERREQUEST']._serialized_start=820
-  _globals['_BRANCHRENDERREQUEST']._serialized_end=900
-  _globals['_WATCHRENDERREQUEST']._serialized_start=902
-  _globals['_WATCHRENDERREQUEST']._serialized_end=960
-  _globals['_GETVIDEOREQUEST']._serialized_start=962
-  _globals['_GETVIDEOREQUEST']._serialized_end=1030
-  _globals['_GETPREVIEWREQUEST']._serialized_start=1032
-  _globals['_GETPREVIEWREQUEST']._serialized_end=1086
-  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1088
-  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1128
-  _globals['_DELETERENDERREQUEST']._serialized_start=1130
-  _globals['_DELETERENDERREQUEST']._serialized_end=1170
-  _globals['_DELETERENDERRESPONSE']._serialized_start=1172
-  _globals['_DELETERENDERRESPONSE']._serialized_end=1213
-  _globals['_RENDERSERVICE']._serialized_start=1216
-  _globals['_RENDERSERVICE']._serialized_end=3001
+  _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\202\323\344\223\002\031*\027/v1/renders/{render_id}'
+  _globals['_INFERREQUEST']._serialized_start=253
+  _globals['_INFERREQUEST']._serialized_end=395
+  _globals['_CREATERENDERREQUEST']._serialized_start=397
+  _globals['_CREATERENDERREQUEST']._serialized_end=458
+  _globals['_GETRENDERREQUEST']._serialized_start=460
+  _globals['_GETRENDERREQUEST']._serialized_end=497
+  _globals['_GETRENDERTRACEREQUEST']._serialized_start=499
+  _globals['_GETRENDERTRACEREQUEST']._serialized_end=541
+  _globals['_LISTRENDERSREQUEST']._serialized_start=543
+  _globals['_LISTRENDERSREQUEST']._serialized_end=655
+  _globals['_LISTRENDERSRESPONSE']._serialized_start=657
+  _globals['_LISTRENDERSRESPONSE']._serialized_end=748
+  _globals['_CANCELRENDERREQUEST']._serialized_start=750
+  _globals['_CANCELRENDERREQUEST']._serialized_end=790
+  _globals['_RETRYRENDERREQUEST']._serialized_start=792
+  _globals['_RETRYRENDERREQUEST']._serialized_end=831
+  _globals['_CONTINUERENDERREQUEST']._serialized_start=833
+  _globals['_CONTINUERENDERREQUEST']._serialized_end=901
+  _globals['_BRANCHRENDERREQUEST']._serialized_start=903
+  _globals['_BRANCHRENDERREQUEST']._serialized_end=983
+  _globals['_WATCHRENDERREQUEST']._serialized_start=985
+  _globals['_WATCHRENDERREQUEST']._serialized_end=1043
+  _globals['_GETVIDEOREQUEST']._serialized_start=1045
+  _globals['_GETVIDEOREQUEST']._serialized_end=1113
+  _globals['_GETPREVIEWREQUEST']._serialized_start=1115
+  _globals['_GETPREVIEWREQUEST']._serialized_end=1169
+  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1171
+  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1211
+  _globals['_DELETERENDERREQUEST']._serialized_start=1213
+  _globals['_DELETERENDERREQUEST']._serialized_end=1253
+  _globals['_DELETERENDERRESPONSE']._serialized_start=1255
+  _globals['_DELETERENDERRESPONSE']._serialized_end=1296
+  _globals['_RENDERSERVICE']._serialized_start=1299
+  _globals['_RENDERSERVICE']._serialized_end=3437
 # @@protoc_insertion_point(module_scope)

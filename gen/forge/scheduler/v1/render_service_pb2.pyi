@@ -105,6 +105,28 @@ class GetRenderRequest(_message.Message):
 Global___GetRenderRequest: _TypeAlias = GetRenderRequest  # noqa: Y015
 
 @_typing.final
+class GetRenderTraceRequest(_message.Message):
+    """Which render's trace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRenderTraceRequest: _TypeAlias = GetRenderTraceRequest  # noqa: Y015
+
+@_typing.final
 class ListRendersRequest(_message.Message):
     """Which renders to list."""
 

@@ -5,6 +5,7 @@ import warnings
 
 from forge.scheduler.v1 import render_pb2 as forge_dot_scheduler_dot_v1_dot_render__pb2
 from forge.scheduler.v1 import render_service_pb2 as forge_dot_scheduler_dot_v1_dot_render__service__pb2
+from forge.scheduler.v1 import render_trace_pb2 as forge_dot_scheduler_dot_v1_dot_render__trace__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -96,6 +97,11 @@ class RenderServiceStub:
                 '/forge.scheduler.v1.RenderService/WatchRender',
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.WatchRenderRequest.SerializeToString,
                 response_deserializer=forge_dot_scheduler_dot_v1_dot_render__pb2.RenderEvent.FromString,
+                _registered_method=True)
+        self.GetRenderTrace = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/GetRenderTrace',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetRenderTraceRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__trace__pb2.RenderTrace.FromString,
                 _registered_method=True)
         self.GetVideo = channel.unary_stream(
                 '/forge.scheduler.v1.RenderService/GetVideo',
@@ -210,6 +216,14 @@ class RenderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRenderTrace(self, request, context):
+        """Returns what was done for a render, by whom and when, as spans: the queue, each attempt, cold starts, phases. While the
+        spans are not kept any more, or cannot be read now, what the render itself has on record. RENDER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetVideo(self, request, context):
         """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
         While the render runs and its first frames are there, the answer is a file that plays while it grows and ends with the
@@ -294,6 +308,11 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     servicer.WatchRender,
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.WatchRenderRequest.FromString,
                     response_serializer=forge_dot_scheduler_dot_v1_dot_render__pb2.RenderEvent.SerializeToString,
+            ),
+            'GetRenderTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRenderTrace,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetRenderTraceRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__trace__pb2.RenderTrace.SerializeToString,
             ),
             'GetVideo': grpc.unary_stream_rpc_method_handler(
                     servicer.GetVideo,
@@ -575,6 +594,33 @@ class RenderService:
             '/forge.scheduler.v1.RenderService/WatchRender',
             forge_dot_scheduler_dot_v1_dot_render__service__pb2.WatchRenderRequest.SerializeToString,
             forge_dot_scheduler_dot_v1_dot_render__pb2.RenderEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRenderTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/GetRenderTrace',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetRenderTraceRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__trace__pb2.RenderTrace.FromString,
             options,
             channel_credentials,
             insecure,

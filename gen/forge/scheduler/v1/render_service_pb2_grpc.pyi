@@ -6,6 +6,7 @@ Asking for videos."""
 from collections import abc as _abc
 from forge.scheduler.v1 import render_pb2 as _render_pb2
 from forge.scheduler.v1 import render_service_pb2 as _render_service_pb2
+from forge.scheduler.v1 import render_trace_pb2 as _render_trace_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -66,6 +67,10 @@ class RenderServiceStub:
     WatchRender: _aio.UnaryStreamMultiCallable[_render_service_pb2.WatchRenderRequest, _render_pb2.RenderEvent]
     """Streams the render's events: first those after `after_seq`, then new ones as they happen. Ends after the last event
     of the render. RENDER_NOT_FOUND.
+    """
+    GetRenderTrace: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetRenderTraceRequest, _render_trace_pb2.RenderTrace]
+    """Returns what was done for a render, by whom and when, as spans: the queue, each attempt, cold starts, phases. While the
+    spans are not kept any more, or cannot be read now, what the render itself has on record. RENDER_NOT_FOUND.
     """
     GetVideo: _aio.UnaryStreamMultiCallable[_render_service_pb2.GetVideoRequest, _httpbody_pb2.HttpBody]
     """Streams the bytes of the video in order; the first message carries the media type. Over HTTP the body is the file.
@@ -193,6 +198,16 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_render_pb2.RenderEvent]:
         """Streams the render's events: first those after `after_seq`, then new ones as they happen. Ends after the last event
         of the render. RENDER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRenderTrace(
+        self,
+        request: _render_service_pb2.GetRenderTraceRequest,
+        context: _aio.ServicerContext[_render_service_pb2.GetRenderTraceRequest, _abc.Awaitable[_render_trace_pb2.RenderTrace]],
+    ) -> _abc.Awaitable[_render_trace_pb2.RenderTrace]:
+        """Returns what was done for a render, by whom and when, as spans: the queue, each attempt, cold starts, phases. While the
+        spans are not kept any more, or cannot be read now, what the render itself has on record. RENDER_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

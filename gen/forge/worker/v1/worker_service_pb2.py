@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from forge.common.v1 import access_pb2 as forge_dot_common_dot_v1_dot_access__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$forge/worker/v1/worker_service.proto\x12\x0f\x66orge.worker.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x91\x01\n\x0bLoadRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x1a\n\x12weights_repository\x18\x04 \x01(\t\x12\x18\n\x10weights_revision\x18\x05 \x01(\t\x12\x15\n\rweights_dtype\x18\x06 \x01(\t\"\xbe\x02\n\tLoadEvent\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x17\n\ndone_bytes\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0btotal_bytes\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x30\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x1f.forge.worker.v1.AttemptFailure\x12\x14\n\x07load_ms\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12:\n\x08software\x18\x07 \x03(\x0b\x32(.forge.worker.v1.LoadEvent.SoftwareEntry\x1a/\n\rSoftwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_done_bytesB\x0e\n\x0c_total_bytesB\n\n\x08_load_ms\"\xd3\x01\n\rRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\noutput_key\x18\x04 \x01(\t\x12\x11\n\tafter_seq\x18\x05 \x01(\x05\x12\x16\n\x0e\x63heckpoint_key\x18\x06 \x01(\t\x12\x1f\n\x17\x66\x61il_when_out_of_memory\x18\x07 \x01(\x08\x12\x18\n\x10pause_after_step\x18\x08 \x01(\x05\"\x89\x04\n\x0c\x41ttemptEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x05\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x12\n\ndone_steps\x18\x03 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x05\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\x12\x1c\n\x0f\x65ta_seconds_p50\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0f\x65ta_seconds_p90\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x18\n\x10playable_seconds\x18\t \x01(\x01\x12\x0e\n\x06pieces\x18\n \x01(\x05\x12\x13\n\x0bpreview_key\x18\x0b \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x0c \x01(\t\x12\x30\n\x06output\x18\x14 \x01(\x0b\x32\x1e.forge.worker.v1.AttemptOutputH\x00\x12\x32\n\x07\x66\x61ilure\x18\x15 \x01(\x0b\x32\x1f.forge.worker.v1.AttemptFailureH\x00\x12\x34\n\x08\x63\x61nceled\x18\x16 \x01(\x0b\x32 .forge.worker.v1.AttemptCanceledH\x00\x12\x30\n\x06paused\x18\x17 \x01(\x0b\x32\x1e.forge.worker.v1.AttemptPausedH\x00\x42\x08\n\x06resultB\x12\n\x10_eta_seconds_p50B\x12\n\x10_eta_seconds_p90\"\xde\x03\n\rAttemptOutput\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x05\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06height\x18\x06 \x01(\x05\x12\x12\n\nnum_frames\x18\x07 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x08 \x01(\x01\x12=\n\x08phase_ms\x18\t \x03(\x0b\x32+.forge.worker.v1.AttemptOutput.PhaseMsEntry\x12\x10\n\x08warnings\x18\n \x03(\t\x12\x0c\n\x04mode\x18\x0b \x01(\t\x12\x43\n\x0bpeak_memory\x18\x0c \x03(\x0b\x32..forge.worker.v1.AttemptOutput.PeakMemoryEntry\x12\x16\n\teta_error\x18\r \x01(\x01H\x00\x88\x01\x01\x1a.\n\x0cPhaseMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1aN\n\x0fPeakMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.forge.worker.v1.PeakMemory:\x02\x38\x01\x42\x0c\n\n_eta_error\"=\n\nPeakMemory\x12\x17\n\x0f\x61llocated_bytes\x18\x01 \x01(\x01\x12\x16\n\x0ereserved_bytes\x18\x02 \x01(\x01\"@\n\x0e\x41ttemptFailure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05retry\x18\x03 \x01(\x08\"\x11\n\x0f\x41ttemptCanceled\"\x0f\n\rAttemptPaused\"1\n\rCancelRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\"\x10\n\x0e\x43\x61ncelResponse\"\x18\n\x16GetWorkerStatusRequest\"w\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x11\n\trender_id\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x32\xc4\x02\n\rWorkerService\x12\x42\n\x04Load\x12\x1c.forge.worker.v1.LoadRequest\x1a\x1a.forge.worker.v1.LoadEvent0\x01\x12I\n\x06Render\x12\x1e.forge.worker.v1.RenderRequest\x1a\x1d.forge.worker.v1.AttemptEvent0\x01\x12I\n\x06\x43\x61ncel\x12\x1e.forge.worker.v1.CancelRequest\x1a\x1f.forge.worker.v1.CancelResponse\x12Y\n\x0fGetWorkerStatus\x12\'.forge.worker.v1.GetWorkerStatusRequest\x1a\x1d.forge.worker.v1.WorkerStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$forge/worker/v1/worker_service.proto\x12\x0f\x66orge.worker.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x91\x01\n\x0bLoadRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x1a\n\x12weights_repository\x18\x04 \x01(\t\x12\x18\n\x10weights_revision\x18\x05 \x01(\t\x12\x15\n\rweights_dtype\x18\x06 \x01(\t\"\xbe\x02\n\tLoadEvent\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x17\n\ndone_bytes\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0btotal_bytes\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x30\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x1f.forge.worker.v1.AttemptFailure\x12\x14\n\x07load_ms\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12:\n\x08software\x18\x07 \x03(\x0b\x32(.forge.worker.v1.LoadEvent.SoftwareEntry\x1a/\n\rSoftwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_done_bytesB\x0e\n\x0c_total_bytesB\n\n\x08_load_ms\"\xd1\x02\n\rRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\noutput_key\x18\x04 \x01(\t\x12\x11\n\tafter_seq\x18\x05 \x01(\x05\x12\x16\n\x0e\x63heckpoint_key\x18\x06 \x01(\t\x12\x1f\n\x17\x66\x61il_when_out_of_memory\x18\x07 \x01(\x08\x12\x18\n\x10pause_after_step\x18\x08 \x01(\x05\x12G\n\rtrace_context\x18\t \x03(\x0b\x32\x30.forge.worker.v1.RenderRequest.TraceContextEntry\x1a\x33\n\x11TraceContextEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x04\n\x0c\x41ttemptEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x05\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x12\n\ndone_steps\x18\x03 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x04 \x01(\x05\x12\x10\n\x08\x66raction\x18\x05 \x01(\x01\x12\x1c\n\x0f\x65ta_seconds_p50\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0f\x65ta_seconds_p90\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x07message\x18\x08 \x01(\t\x12\x18\n\x10playable_seconds\x18\t \x01(\x01\x12\x0e\n\x06pieces\x18\n \x01(\x05\x12\x13\n\x0bpreview_key\x18\x0b \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x0c \x01(\t\x12\x30\n\x06output\x18\x14 \x01(\x0b\x32\x1e.forge.worker.v1.AttemptOutputH\x00\x12\x32\n\x07\x66\x61ilure\x18\x15 \x01(\x0b\x32\x1f.forge.worker.v1.AttemptFailureH\x00\x12\x34\n\x08\x63\x61nceled\x18\x16 \x01(\x0b\x32 .forge.worker.v1.AttemptCanceledH\x00\x12\x30\n\x06paused\x18\x17 \x01(\x0b\x32\x1e.forge.worker.v1.AttemptPausedH\x00\x42\x08\n\x06resultB\x12\n\x10_eta_seconds_p50B\x12\n\x10_eta_seconds_p90\"\xde\x03\n\rAttemptOutput\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x05\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06height\x18\x06 \x01(\x05\x12\x12\n\nnum_frames\x18\x07 \x01(\x05\x12\x0b\n\x03\x66ps\x18\x08 \x01(\x01\x12=\n\x08phase_ms\x18\t \x03(\x0b\x32+.forge.worker.v1.AttemptOutput.PhaseMsEntry\x12\x10\n\x08warnings\x18\n \x03(\t\x12\x0c\n\x04mode\x18\x0b \x01(\t\x12\x43\n\x0bpeak_memory\x18\x0c \x03(\x0b\x32..forge.worker.v1.AttemptOutput.PeakMemoryEntry\x12\x16\n\teta_error\x18\r \x01(\x01H\x00\x88\x01\x01\x1a.\n\x0cPhaseMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1aN\n\x0fPeakMemoryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.forge.worker.v1.PeakMemory:\x02\x38\x01\x42\x0c\n\n_eta_error\"=\n\nPeakMemory\x12\x17\n\x0f\x61llocated_bytes\x18\x01 \x01(\x01\x12\x16\n\x0ereserved_bytes\x18\x02 \x01(\x01\"@\n\x0e\x41ttemptFailure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05retry\x18\x03 \x01(\x08\"\x11\n\x0f\x41ttemptCanceled\"\x0f\n\rAttemptPaused\"1\n\rCancelRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\"\x10\n\x0e\x43\x61ncelResponse\"\x18\n\x16GetWorkerStatusRequest\"w\n\x0cWorkerStatus\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04slug\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x11\n\trender_id\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x32\x88\x03\n\rWorkerService\x12S\n\x04Load\x12\x1c.forge.worker.v1.LoadRequest\x1a\x1a.forge.worker.v1.LoadEvent\"\x0f\xea\xc7\x18\x07service\xf0\xc7\x18\x00\x30\x01\x12Z\n\x06Render\x12\x1e.forge.worker.v1.RenderRequest\x1a\x1d.forge.worker.v1.AttemptEvent\"\x0f\xea\xc7\x18\x07service\xf0\xc7\x18\x00\x30\x01\x12Z\n\x06\x43\x61ncel\x12\x1e.forge.worker.v1.CancelRequest\x1a\x1f.forge.worker.v1.CancelResponse\"\x0f\xea\xc7\x18\x07service\xf0\xc7\x18\x00\x12j\n\x0fGetWorkerStatus\x12\'.forge.worker.v1.GetWorkerStatusRequest\x1a\x1d.forge.worker.v1.WorkerStatus\"\x0f\xea\xc7\x18\x07service\xf0\xc7\x18\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,42 +35,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOADEVENT_SOFTWAREENTRY']._loaded_options = None
   _globals['_LOADEVENT_SOFTWAREENTRY']._serialized_options = b'8\001'
+  _globals['_RENDERREQUEST_TRACECONTEXTENTRY']._loaded_options = None
+  _globals['_RENDERREQUEST_TRACECONTEXTENTRY']._serialized_options = b'8\001'
   _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._loaded_options = None
   _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._serialized_options = b'8\001'
   _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._loaded_options = None
   _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._serialized_options = b'8\001'
-  _globals['_LOADREQUEST']._serialized_start=88
-  _globals['_LOADREQUEST']._serialized_end=233
-  _globals['_LOADEVENT']._serialized_start=236
-  _globals['_LOADEVENT']._serialized_end=554
-  _globals['_LOADEVENT_SOFTWAREENTRY']._serialized_start=464
-  _globals['_LOADEVENT_SOFTWAREENTRY']._serialized_end=511
-  _globals['_RENDERREQUEST']._serialized_start=557
-  _globals['_RENDERREQUEST']._serialized_end=768
-  _globals['_ATTEMPTEVENT']._serialized_start=771
-  _globals['_ATTEMPTEVENT']._serialized_end=1292
-  _globals['_ATTEMPTOUTPUT']._serialized_start=1295
-  _globals['_ATTEMPTOUTPUT']._serialized_end=1773
-  _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._serialized_start=1633
-  _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._serialized_end=1679
-  _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._serialized_start=1681
-  _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._serialized_end=1759
-  _globals['_PEAKMEMORY']._serialized_start=1775
-  _globals['_PEAKMEMORY']._serialized_end=1836
-  _globals['_ATTEMPTFAILURE']._serialized_start=1838
-  _globals['_ATTEMPTFAILURE']._serialized_end=1902
-  _globals['_ATTEMPTCANCELED']._serialized_start=1904
-  _globals['_ATTEMPTCANCELED']._serialized_end=1921
-  _globals['_ATTEMPTPAUSED']._serialized_start=1923
-  _globals['_ATTEMPTPAUSED']._serialized_end=1938
-  _globals['_CANCELREQUEST']._serialized_start=1940
-  _globals['_CANCELREQUEST']._serialized_end=1989
-  _globals['_CANCELRESPONSE']._serialized_start=1991
-  _globals['_CANCELRESPONSE']._serialized_end=2007
-  _globals['_GETWORKERSTATUSREQUEST']._serialized_start=2009
-  _globals['_GETWORKERSTATUSREQUEST']._serialized_end=2033
-  _globals['_WORKERSTATUS']._serialized_start=2035
-  _globals['_WORKERSTATUS']._serialized_end=2154
-  _globals['_WORKERSERVICE']._serialized_start=2157
-  _globals['_WORKERSERVICE']._serialized_end=2481
+  _globals['_WORKERSERVICE'].methods_by_name['Load']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['Load']._serialized_options = b'\352\307\030\007service\360\307\030\000'
+  _globals['_WORKERSERVICE'].methods_by_name['Render']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['Render']._serialized_options = b'\352\307\030\007service\360\307\030\000'
+  _globals['_WORKERSERVICE'].methods_by_name['Cancel']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['Cancel']._serialized_options = b'\352\307\030\007service\360\307\030\000'
+  _globals['_WORKERSERVICE'].methods_by_name['GetWorkerStatus']._loaded_options = None
+  _globals['_WORKERSERVICE'].methods_by_name['GetWorkerStatus']._serialized_options = b'\352\307\030\007service\360\307\030\000'
+  _globals['_LOADREQUEST']._serialized_start=118
+  _globals['_LOADREQUEST']._serialized_end=263
+  _globals['_LOADEVENT']._serialized_start=266
+  _globals['_LOADEVENT']._serialized_end=584
+  _globals['_LOADEVENT_SOFTWAREENTRY']._serialized_start=494
+  _globals['_LOADEVENT_SOFTWAREENTRY']._serialized_end=541
+  _globals['_RENDERREQUEST']._serialized_start=587
+  _globals['_RENDERREQUEST']._serialized_end=924
+  _globals['_RENDERREQUEST_TRACECONTEXTENTRY']._serialized_start=873
+  _globals['_RENDERREQUEST_TRACECONTEXTENTRY']._serialized_end=924
+  _globals['_ATTEMPTEVENT']._serialized_start=927
+  _globals['_ATTEMPTEVENT']._serialized_end=1448
+  _globals['_ATTEMPTOUTPUT']._serialized_start=1451
+  _globals['_ATTEMPTOUTPUT']._serialized_end=1929
+  _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._serialized_start=1789
+  _globals['_ATTEMPTOUTPUT_PHASEMSENTRY']._serialized_end=1835
+  _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._serialized_start=1837
+  _globals['_ATTEMPTOUTPUT_PEAKMEMORYENTRY']._serialized_end=1915
+  _globals['_PEAKMEMORY']._serialized_start=1931
+  _globals['_PEAKMEMORY']._serialized_end=1992
+  _globals['_ATTEMPTFAILURE']._serialized_start=1994
+  _globals['_ATTEMPTFAILURE']._serialized_end=2058
+  _globals['_ATTEMPTCANCELED']._serialized_start=2060
+  _globals['_ATTEMPTCANCELED']._serialized_end=2077
+  _globals['_ATTEMPTPAUSED']._serialized_start=2079
+  _globals['_ATTEMPTPAUSED']._serialized_end=2094
+  _globals['_CANCELREQUEST']._serialized_start=2096
+  _globals['_CANCELREQUEST']._serialized_end=2145
+  _globals['_CANCELRESPONSE']._serialized_start=2147
+  _globals['_CANCELRESPONSE']._serialized_end=2163
+  _globals['_GETWORKERSTATUSREQUEST']._serialized_start=2165
+  _globals['_GETWORKERSTATUSREQUEST']._serialized_end=2189
+  _globals['_WORKERSTATUS']._serialized_start=2191
+  _globals['_WORKERSTATUS']._serialized_end=2310
+  _globals['_WORKERSERVICE']._serialized_start=2313
+  _globals['_WORKERSERVICE']._serialized_end=2705
 # @@protoc_insertion_point(module_scope)

@@ -148,6 +148,26 @@ class RenderRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TraceContextEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RENDER_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
@@ -156,6 +176,7 @@ class RenderRequest(_message.Message):
     CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
     FAIL_WHEN_OUT_OF_MEMORY_FIELD_NUMBER: _builtins.int
     PAUSE_AFTER_STEP_FIELD_NUMBER: _builtins.int
+    TRACE_CONTEXT_FIELD_NUMBER: _builtins.int
     render_id: _builtins.str
     """Render."""
     epoch: _builtins.int
@@ -178,6 +199,12 @@ class RenderRequest(_message.Message):
     def input(self) -> _struct_pb2.Struct:
         """The version's inputs, validated, with defaults filled in, and without the routing fields."""
 
+    @_builtins.property
+    def trace_context(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Trace context of the attempt, as headers: what the worker does for it are parts of that span. Empty for one that is not
+        traced.
+        """
+
     def __init__(
         self,
         *,
@@ -189,10 +216,11 @@ class RenderRequest(_message.Message):
         checkpoint_key: _builtins.str = ...,
         fail_when_out_of_memory: _builtins.bool = ...,
         pause_after_step: _builtins.int = ...,
+        trace_context: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "checkpoint_key", b"checkpoint_key", "epoch", b"epoch", "fail_when_out_of_memory", b"fail_when_out_of_memory", "input", b"input", "output_key", b"output_key", "pause_after_step", b"pause_after_step", "render_id", b"render_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "checkpoint_key", b"checkpoint_key", "epoch", b"epoch", "fail_when_out_of_memory", b"fail_when_out_of_memory", "input", b"input", "output_key", b"output_key", "pause_after_step", b"pause_after_step", "render_id", b"render_id", "trace_context", b"trace_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
