@@ -30,7 +30,7 @@ up: setup ## run the platform until Ctrl-C
 	$(BIN)/forge up --home .forge
 
 .PHONY: test
-test: setup browser ## run every test: first what is small, then what starts whole platforms, then browsers
+test: setup browser ## run the tests: first what is small, then what starts whole platforms, then browsers
 	$(BIN)/pytest -n 2 --dist loadfile tests/simulation tests/unit tests/rpc tests/contract tests/fuzz
 	$(BIN)/pytest -n 2 --dist loadfile tests/faults tests/e2e
 	$(BIN)/pytest -n 2 --dist loadfile tests/browser
@@ -43,9 +43,9 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 .PHONY: full-size sim faults
-full-size: setup ## run in full what make test cuts short: the demo, the example requests, the simulation, memory
-	$(BIN)/pytest --full-size tests/e2e/platform/test_demo.py tests/e2e/platform/test_traces.py
-	$(BIN)/pytest --full-size -m cut_short -n 2 tests/simulation tests/unit/inference_worker
+full-size: setup ## run in full what make test cuts short or leaves out: the demo, the example requests, the simulation, memory
+	$(BIN)/pytest --full-size -m only_full_size tests/e2e/platform/test_demo.py tests/e2e/platform/test_traces.py
+	$(BIN)/pytest --full-size -m "cut_short or only_full_size" -n 2 tests/simulation tests/unit/inference_worker
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table

@@ -14,5 +14,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-size",
         action="store_true",
-        help="take no quick cuts: example requests as they stand, every seed, every video",
+        help="take no quick cuts and leave nothing out: the demo, every seed, every video",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full-size"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("only_full_size")]
+    items[:] = [item for item in items if item not in left_out]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.simulation.runner import run_seeds
 
-QUICK_SEEDS = 200
+QUICK_SEEDS = 150
 SEEDS = 1000
 
 

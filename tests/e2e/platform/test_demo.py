@@ -1,9 +1,9 @@
-"""The first thing a newcomer runs, and the example requests, small unless pytest is given `--full-size`."""
+"""The first thing a newcomer runs, and the example requests as they stand."""
 
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,26 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests import small_examples
 from tests.platforms import FORGE, REPOSITORY, SKYREELS, SVD, Platform, running
 
 WAN = "wan-ai-wan-2-1"
-SMALLER = {
-    SVD: {"width": 384, "height": 192, "num_frames": 6, "num_inference_steps": 5},
-    SKYREELS: {"width": 256, "height": 128, "num_frames": 37, "base_num_frames": 37, "num_inference_steps": 10},
-    WAN: {"width": 256, "height": 144, "num_frames": 17, "num_inference_steps": 10},
-}
-STEPS = {SVD: 5, SKYREELS: 15, WAN: 10}
-STEPS_IN_FULL = {SVD: 25, SKYREELS: 40, WAN: 50}
+STEPS = {SVD: 25, SKYREELS: 40, WAN: 50}
 
-pytestmark = [pytest.mark.slow, pytest.mark.cut_short, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.only_full_size, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo printed, where its home, its configuration and its videos are, and the steps of each."""
+    """What the demo printed, and where its home and its videos are."""
 
     printed: str
     home: Path
-    config: Path
     out: Path
-    steps: Mapping[str, int]
 
     def example(self, slug: str) -> dict[str, Any]:
         """The example request of a model."""
-        return yaml.safe_load((self.config / "models" / f"{slug}.yaml").read_text())["versions"][0]["example"]
+        file = REPOSITORY / "config" / "models" / f"{slug}.yaml"
+        return yaml.safe_load(file.read_text())["versions"][0]["example"]
 
     def video(self, slug: str) -> tuple[int, int, int, float]:
         """What its video has: frames, width, height and frames per second."""
@@ -49,28 +41,26 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Demo:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, over: the platform it made is in its home."""
     root = tmp_path_factory.mktemp("demo")
-    home, out, config, steps = root / "home", root / "out", REPOSITORY / "config", STEPS_IN_FULL
-    if not request.config.getoption("--full-size"):
-        config, steps = small_examples.write(root / "config", SMALLER), STEPS
+    home, out = root / "home", root / "out"
     done = subprocess.run(
         [str(FORGE), "demo", "--home", str(home), "--out", str(out)],
-        env=os.environ | {"COLUMNS": "120", "FORGE_CONFIG_DIR": str(config)},
+        env=os.environ | {"COLUMNS": "120"},
         capture_output=True,
         text=True,
         timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(done.stdout, home, config, out, steps)
+    return Demo(done.stdout, home, out)
 
 
 @pytest.fixture(scope="module")
 def platform(demo: Demo) -> Iterator[Platform]:
     """The platform of the demo, up again."""
-    with running(Platform(demo.home, "pages", {"FORGE_CONFIG_DIR": str(demo.config)})) as subject:
+    with running(Platform(demo.home, "pages")) as subject:
         yield subject
 
 
@@ -82,14 +72,14 @@ def test_the_demo_makes_both_videos_shows_what_they_took_and_leaves_nothing_runn
         with Image.open(demo.out / f"{slug}.png") as sheet:
             assert sheet.width > sheet.height > 100
             assert len(sheet.convert("RGB").getcolors(maxcolors=2**24) or ()) > 1000, "frames, not a blank sheet"
-    assert re.search(rf"step \d+ of {demo.steps[SKYREELS]}", demo.printed)
+    assert re.search(rf"step \d+ of {STEPS[SKYREELS]}", demo.printed)
     for row in ("cold start", "encode", "denoise", "decode", "mux", "store", "total", "estimate"):
         assert row in demo.printed
 
 
-@pytest.mark.parametrize("slug", SMALLER)
+@pytest.mark.parametrize("slug", STEPS)
 def test_the_example_as_it_stands_becomes_its_video(demo, platform, rest, followed, facts, slug):
-    steps = demo.steps[slug]
+    steps = STEPS[slug]
     found = rest.get("/v1/renders", params={"model": slug}).json()["renders"]
     render = found[0] if found else rest.post(f"/v1/inference/{slug}", json=platform.example(slug)).json()
     assert render["status"] == "succeeded", render

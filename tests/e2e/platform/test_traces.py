@@ -37,13 +37,9 @@ def test_what_the_platform_asks_itself_makes_no_traces(platform, rest, eventuall
     assert not [name for name in begun if "Health" in name or "WorkerStatus" in name]
 
 
-@pytest.mark.cut_short
+@pytest.mark.only_full_size
 @pytest.mark.parametrize("how", ["together", "one after the other"])
-def test_a_trace_stays_in_one_piece_when_worker_and_scheduler_are_killed_on_the_way(
-    platform, rest, eventually, request, how
-):
-    if how == "together" and not request.config.getoption("--full-size"):
-        pytest.skip("with --full-size")
+def test_a_trace_stays_in_one_piece_when_worker_and_scheduler_are_killed_on_the_way(platform, rest, eventually, how):
     trace_id = f"{'1a' if how == 'together' else '1b'}f7651916cd43dd8448eb211c80319c"
     body = platform.small(SVD, num_inference_steps=60, width=192, height=192, num_frames=8)
     render_id = rest.post("/v1/renders", json=body, headers=traced(trace_id)).json()["id"]

@@ -245,7 +245,7 @@ print(json.dumps({"outcomes": outcomes, "hits": counters["inductor"]["fxgraph_ca
 """
 
 
-@pytest.mark.slow
+@pytest.mark.only_full_size
 def test_compiled_kernels_are_close_kept_on_disk_and_the_same_in_the_next_process(tmp_path):
     def run():
         done = subprocess.run(
