@@ -43,8 +43,8 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
 .PHONY: full-size sim faults
-full-size: setup ## run in full what make test cuts short or leaves out: the demo, the example requests, the simulation, memory
-	$(BIN)/pytest --full-size -m only_full_size tests/e2e/platform/test_demo.py tests/e2e/platform/test_traces.py
+full-size: setup ## run in full what make test cuts short or leaves out: the demo, an installation that measures itself, the simulation, memory
+	$(BIN)/pytest --full-size -m only_full_size tests/e2e
 	$(BIN)/pytest --full-size -m "cut_short or only_full_size" -n 2 tests/simulation tests/unit/inference_worker
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000

@@ -9,6 +9,8 @@ import yaml
 
 from tests.platforms import SKYREELS, Platform, eventually
 
+pytestmark = pytest.mark.only_full_size
+
 MODELS = f"/v1/models/{SKYREELS}"
 
 
