@@ -20,7 +20,8 @@ import psutil
 from bench.overhead import platform
 
 PATHS = ("/v1/account", "/v1/capacity")
-VARIANTS = {"plain text": {"FORGE_PLAINTEXT": "true"}, "mutual TLS": {}}
+UNLIMITED = {"FORGE_RATE_LIMIT_PER_SECOND": "0"}
+VARIANTS = {"plain text": {**UNLIMITED, "FORGE_PLAINTEXT": "true"}, "mutual TLS": UNLIMITED}
 ROUNDS = 30
 CALLS = 50
 
