@@ -125,7 +125,13 @@ def image_field(properties: Mapping[str, Any]) -> str | None:
 
 
 def data_uri(path: Path) -> str:
-    """The file as a `data:` URI; its media type is read from its first bytes, not from its name."""
+    """The file as a `data:` URI."""
+    media_type, data = read_image(path)
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def read_image(path: Path) -> tuple[str, bytes]:
+    """The media type of an image file, by its first bytes and not by its name, and all its bytes. CommandFailed."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -133,7 +139,7 @@ def data_uri(path: Path) -> str:
     media_type = sniff(data)
     if media_type is None:
         raise CommandFailed(f"{path} is no image of a known kind", hints=["use PNG, JPEG, WebP or PPM"])
-    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+    return media_type, data
 
 
 def sniff(data: bytes) -> str | None:

@@ -72,17 +72,15 @@ class Trust:
         """A channel to the program `peer` at "host:port"; another one there is not spoken to."""
         if self.certificates is None:
             return aio.insecure_channel(_on_loopback(address), options=options, interceptors=interceptors)
-        named = ("grpc.ssl_target_name_override", host_name(peer))
         return aio.secure_channel(
-            address, self._channel_credentials, options=[*options, named], interceptors=interceptors
+            address, self._channel_credentials, options=_naming(peer, options), interceptors=interceptors
         )
 
     def blocking_channel(self, address: str, peer: str, *, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
         """The same for threads without an event loop."""
         if self.certificates is None:
             return grpc.insecure_channel(_on_loopback(address), options=options)
-        named = ("grpc.ssl_target_name_override", host_name(peer))
-        return grpc.secure_channel(address, self._channel_credentials, options=[*options, named])
+        return grpc.secure_channel(address, self._channel_credentials, options=_naming(peer, options))
 
     @cached_property
     def _server_credentials(self) -> grpc.ServerCredentials:
@@ -123,6 +121,11 @@ def speaks_for_keys(peer: str) -> bool:
 def is_service(peer: str, name: str) -> bool:
     """Whether `peer` may speak as the service `name` itself."""
     return peer in (UNPROVEN, _SERVICE + name)
+
+
+def _naming(peer: str, options: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The options of a channel on which only `peer` is spoken to."""
+    return [*options, ("grpc.ssl_target_name_override", host_name(peer))]
 
 
 def _on_loopback(address: str) -> str:
