@@ -10,6 +10,7 @@ from docs.site.gather import ROOT, document_paths
 SHELLS = frozenset({"bash", "sh", "console"})
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^ *```$", re.M | re.S)
 _INNER = re.compile(r"\$\(([^()]*)\)")
+_LINE = re.compile(r"if\b.*?^fi\n|(?:[^\n]*\\\n)*[^\n]*\n", re.M | re.S)
 _CONTROL = frozenset({";", "&", "&&", "|", "||", "(", ")", "{", "}"})
 _REDIRECTION = re.compile(r"\d?[<>]+&?|&>+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.S)
@@ -38,6 +39,11 @@ def blocks_of(path: str, text: str) -> Iterator[Block]:
     """Those of one document."""
     for found in _FENCE.finditer(text):
         yield Block(path, text.count("\n", 0, found.start()) + 1, found["language"], found["text"])
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a shell text. One goes on where it ends in a backslash, and to the end of a condition."""
+    return _LINE.findall(text)
 
 
 def inline_commands(text: str, program: str) -> list[str]:
