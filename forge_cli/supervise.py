@@ -114,7 +114,7 @@ class Supervisor:
             ),
             "utf-8",
         )
-        supervisord = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(config)]
+        supervisord = [sys.executable, "-P", "-m", "forge_cli.supervisord", "-n", "-c", str(config)]
         with self._complaints.open("wb") as complaints:
             self._process = subprocess.Popen(  # noqa: S603 — our own command line
                 [*_TETHER, str(os.getpid()), *supervisord],

@@ -1,13 +1,32 @@
 """What holds for all tests."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # The same examples every time, however slow the machine is.
 settings.register_profile(
     "forge", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("forge")
+
+
+_ON_ONE_PLATFORM = "tests/e2e/platform/"
+"""Tests that share a platform: it is started once when they are not spread over processes."""
+
+
+class ByFileOrPlatform(LoadFileScheduling):
+    """Gives each process whole files, and the files that share a platform to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _ON_ONE_PLATFORM if nodeid.startswith(_ON_ONE_PLATFORM) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return ByFileOrPlatform(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,7 +9,6 @@ import httpx
 
 from tests.faults.ground import Account, Ground, expect
 from tests.faults.reading import moment
-from tests.faults.settings import MAX_QUEUED_NARROW
 
 
 def one_key(at: Ground, luck: Random) -> None:
@@ -63,7 +62,7 @@ def overload(at: Ground, luck: Random) -> None:
     for render_id in holding:
         # Until then it takes a place of the queue itself.
         at.reached(render_id, lambda body: body["status"] != "queued", what="its start")
-    wanted = 5 * MAX_QUEUED_NARROW
+    wanted = 5 * at.max_queued
 
     def ask(number: int) -> httpx.Response:
         return at.post("/v1/renders", at.body("small", seed=number), at.new_key())
@@ -71,7 +70,7 @@ def overload(at: Ground, luck: Random) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(ask, range(wanted)))
     codes = Counter(answer.status_code for answer in answers)
-    expect(set(codes) == {200, 429} and codes[200] >= MAX_QUEUED_NARROW, f"answers were {codes}")
+    expect(set(codes) == {200, 429} and codes[200] >= at.max_queued, f"answers were {codes}")
     for answer in answers:
         if answer.status_code == 429:
             expect(retry_seconds(answer) > 0, f"refused without a time to come back at: {answer.text}")

@@ -26,6 +26,8 @@ _BODIES: dict[str, dict[str, int]] = {
 
 _TRIES = 40
 _SLICE_SECONDS = 0.0005
+_LOOK_EVERY_SECONDS = 0.004
+"""For what is over soon."""
 _NOTICED_SECONDS = 3.0
 _LONG_SECONDS = 6.0
 """A deadline that a small render comes to its end before, also on a busy machine."""
@@ -234,7 +236,7 @@ def _stored_nowhere(at: Ground, phase: str, render_id: str) -> Callable[[], Any]
 
 def _frozen(at: Ground, phase: str, render_id: str) -> Callable[[], Any] | None:
     """Freeze its worker in a phase; None when that was over too soon."""
-    found = at.reached(render_id, lambda body: _has_come_to(phase, body), what=phase)
+    found = at.reached(render_id, lambda body: _has_come_to(phase, body), what=phase, every=_LOOK_EVERY_SECONDS)
     if found["status"] != "running":
         return None
     worker = at.worker_of(render_id)

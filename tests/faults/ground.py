@@ -26,7 +26,6 @@ from tests.faults.settings import FLEET, GENERAL, Setting
 from tests.platforms import SVD, Platform, running
 
 PATIENCE_SECONDS = 90.0
-_LOOK_EVERY_SECONDS = 0.004
 _OWN_ACCOUNT = "default"
 _ORPHAN_SECONDS = 45.0
 """Workers end by themselves after half a minute without a call."""
@@ -54,9 +53,16 @@ class Ground:
     """One platform. A trial begins with `begin` and ends with `undo` and `settle`."""
 
     def __init__(
-        self, platform: Platform, clocks: ShiftedClocks | None, *, has_small_disks: bool, is_quick: bool
+        self,
+        platform: Platform,
+        clocks: ShiftedClocks | None,
+        *,
+        has_small_disks: bool,
+        max_queued: int,
+        is_quick: bool,
     ) -> None:
         self.platform = platform
+        self.max_queued = max_queued
         self.clocks = clocks
         self.has_small_disks = has_small_disks
         self._is_quick = is_quick
@@ -206,7 +212,7 @@ class Ground:
         *,
         what: str,
         seconds: float = 60,
-        every: float = _LOOK_EVERY_SECONDS,
+        every: float = 0.02,
     ) -> Body:
         """Follow a render in the store until it is as wanted. Missed when it ends before or takes too long."""
 
@@ -362,6 +368,8 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
             stack.enter_context(disks.mounted(home / "state", home / "objects"))
         environment = {**setting.environment, **(clocks.environment if clocks else {})}
         platform = stack.enter_context(running(Platform(home, str(fleet), environment, orphan_seconds=_ORPHAN_SECONDS)))
-        subject = Ground(platform, clocks, has_small_disks=has_small_disks, is_quick=is_quick)
+        subject = Ground(
+            platform, clocks, has_small_disks=has_small_disks, max_queued=setting.max_queued, is_quick=is_quick
+        )
         stack.callback(subject.close)
         yield subject

@@ -13,7 +13,6 @@ from tests.faults.clocks import ShiftedClocks
 from tests.faults.crowds import retry_seconds
 from tests.faults.ground import Ground, Missed, NotHere, expect, thaw
 from tests.faults.reading import attempts_of, moment
-from tests.faults.settings import MAX_QUEUED_NARROW
 
 JUMP_SECONDS = 600
 SILENCE_SECONDS = 1.5
@@ -141,7 +140,7 @@ def _asked_until_refused(at: Ground) -> tuple[list[str], httpx.Response]:
     pixels = base64.b64encode(b"P6\n512 512\n255\n" + bytes(512 * 512 * 3)).decode()
     body = at.body("small", image=f"data:image/x-portable-pixmap;base64,{pixels}")
     accepted: list[str] = []
-    while len(accepted) < MAX_QUEUED_NARROW:
+    while len(accepted) < at.max_queued:
         answer = at.post("/v1/renders", body, at.new_key())
         if answer.status_code != 200:
             return accepted, answer

@@ -1,12 +1,11 @@
 """What the platforms that faults are tried on are started with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LEASE_SECONDS = 6.0
 """Workers say something every 4 s."""
 CHECKPOINT_SECONDS = 0.5
-MAX_QUEUED_NARROW = 20
 GENERAL, SPARE = "B200", "L40S"
 """Targets: the two slots that most faults use, and the one that may be spoiled."""
 
@@ -22,6 +21,7 @@ _COMMON = {
     "FORGE_LEASE_SECONDS": str(LEASE_SECONDS),
     "FORGE_DRAIN_SECONDS": "0.3",
     "FORGE_RATE_LIMIT_PER_SECOND": "0",  # one key asks for everything, thousands of times in a second
+    "FORGE_WEBHOOKS_TO_PRIVATE_ADDRESSES": "true",  # to a receiver of the trial
 }
 
 
@@ -30,25 +30,22 @@ class Setting:
     """One kind of platform: its settings, and what stands around it."""
 
     name: str
-    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
+    max_queued: int
+    """Renders of one account in the queue; more are refused."""
     has_small_disks: bool = False
     has_shifted_clocks: bool = False
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The settings of the platform."""
+        return _COMMON | {"FORGE_MAX_QUEUED_PER_ACCOUNT": str(self.max_queued)}
 
-WIDE = Setting(
-    "wide",
-    _COMMON
-    | {
-        "FORGE_MAX_QUEUED_PER_ACCOUNT": "20000",
-        "FORGE_WEBHOOKS_TO_PRIVATE_ADDRESSES": "true",  # to a receiver of the trial
-    },
-)
+
+WIDE = Setting("wide", max_queued=20_000)
 """Room for whatever is asked for."""
 
-NARROW = Setting(
-    "narrow",
-    _COMMON | {"FORGE_MAX_QUEUED_PER_ACCOUNT": str(MAX_QUEUED_NARROW)},
-    has_small_disks=True,
-    has_shifted_clocks=True,
-)
+NARROW = Setting("narrow", max_queued=20, has_small_disks=True, has_shifted_clocks=True)
 """Little room: short queues, disks that can be filled, and clocks that can be shifted."""
+
+QUICK = Setting("quick", max_queued=40, has_small_disks=True, has_shifted_clocks=True)
+"""One platform for the small sizes of every fault, because starting another takes as long as many of them."""

@@ -11,11 +11,11 @@ from tests.faults.faults import FAULTS
 from tests.faults.ground import Ground
 from tests.platforms import REPOSITORY
 
-CASES = [pytest.param(fault.setting, fault, id=fault.name) for fault in FAULTS if fault.quick]
+CASES = [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.quick]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("at", "fault"), CASES, indirect=["at"])
+@pytest.mark.parametrize("fault", CASES)
 def test_every_promise_holds_through(at: Ground, fault: Fault):
     row = try_out(fault, at, tries=fault.quick, seed="quick")
     if row.skipped and fault.name.startswith("disk full") and disks.can_be_mounted_in_a_namespace():

@@ -4,10 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from services.catalog.domain import EFFECT_ARITIES, ROUTING_FIELDS, RULE_ARITIES
+from services.chassis.json_schema import Draft202012Validator, SchemaError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LARGEST_EXACT_INTEGER = 2**53  # JSON and Struct carry numbers as doubles

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
 from services.chassis.errors import Violation
+from services.chassis.json_schema import Draft202012Validator, ValidationError
 
 _TYPE_WORDS = {
     "integer": "a whole number",
