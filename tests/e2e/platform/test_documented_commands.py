@@ -40,8 +40,9 @@ SMALLER = {
     "--image cat.png -p seed=17": "--image cat.png -p width=64 -p height=64 -p num_frames=2 -p num_inference_steps=2",
     "--seeds 10000": "--seeds 10",
     "--seeds 500": "--seeds 10",
-    "--tries 3": "--tries 1",
+    "--only 'SIGTERM' --tries 3": "--only 'SIGTERM to a worker' --tries 1",
     "--rounds 20": "--rounds 1",
+    "bench.engine_gpu --tiny": "bench.engine_gpu --tiny attention decode",
 }
 """Sizes that are waited for here."""
 SOURCED = re.compile(r"source <\((forge completion (?!bash)\w+)\)")
