@@ -1,9 +1,7 @@
 """What documents show to be copied runs as it stands there: against this platform, with names that are real."""
 
-import io
 import os
 import re
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from tests.documented import SHELLS, Block, blocks, commands, lines
+from tests.pictures import a_png
 from tests.platforms import FORGE, REPOSITORY, SKYREELS
 from tests.receivers import Receiver, receiving
 
@@ -166,10 +164,10 @@ def run(platform: Any, real: Callable[[str], str], tmp_path: Path) -> Callable[.
     (programs / "forge").symlink_to(FORGE)
     player = programs / "ffplay"
     player.write_text(f"#!{sys.executable}\n{PLAYER}")
-    player.chmod(player.stat().st_mode | stat.S_IXUSR)
+    player.chmod(0o700)
     (tmp_path / ".config" / "fish" / "completions").mkdir(parents=True)
     (tmp_path / "config").symlink_to(REPOSITORY / "config")
-    (tmp_path / "cat.png").write_bytes(picture())
+    (tmp_path / "cat.png").write_bytes(a_png(colour="orange"))
     environment = {
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
@@ -200,13 +198,6 @@ def test_a_block_of_commands_runs(block, run):
 @pytest.mark.parametrize("block", IN_FULL_SIZE, ids=str)
 def test_what_takes_long_runs_too(block, run):
     run(kept(block, long=True), seconds=800)
-
-
-def picture() -> bytes:
-    """A small picture."""
-    kept = io.BytesIO()
-    Image.new("RGB", (64, 64), "orange").save(kept, "PNG")
-    return kept.getvalue()
 
 
 def test_what_is_not_run_here_is_still_shown_and_done_where_it_says():

@@ -1,18 +1,10 @@
 """Images as they come in over REST, from being sent to the video that is made of them."""
 
-import io
-
 import psutil
 import pytest
-from PIL import Image
 
+from tests.pictures import a_png
 from tests.platforms import SVD
-
-
-def a_png(size: tuple[int, int] = (64, 64), mode: str = "RGB") -> bytes:
-    buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_a_render_is_made_of_an_upload_that_is_gone_by_then(platform, rest):

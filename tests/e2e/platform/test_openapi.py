@@ -1,15 +1,14 @@
 """What a running platform answers is what its OpenAPI document says."""
 
-import io
 import json
 import re
 from typing import Any
 
 import pytest
-from PIL import Image
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from tests.e2e.platform.described import Described
+from tests.pictures import a_png
 
 SVD = "stabilityai-stable-video-diffusion"
 EVENTS = "/v1/renders/{render_id}/events"
@@ -34,9 +33,7 @@ def names(platform: Any) -> dict[str, str]:
         probe = client.post("/v1/probes", json={"slug": SVD, "gpu_type": "H200", "region": "eu-north2"}).json()
         for made in probe["probes"]:
             client.post(f"/v1/probes/{made['id']}/cancel")
-        kept = io.BytesIO()
-        Image.new("RGB", (64, 64), "orange").save(kept, "PNG")
-        upload = client.post("/v1/uploads", content=kept.getvalue(), headers={"content-type": "image/png"}).json()
+        upload = client.post("/v1/uploads", content=a_png(), headers={"content-type": "image/png"}).json()
         return {
             "slug": SVD,
             "render_id": render["id"],

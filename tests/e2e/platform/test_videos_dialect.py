@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 from PIL import Image
 
+from tests.pictures import a_png
 from tests.platforms import SKYREELS, SVD
 
 # The service that the client was written for is given up, and the client says so at every call.
@@ -35,18 +36,12 @@ def finished(platform):
         return client.videos.create_and_poll(
             model=SVD,
             prompt="it moves",
-            input_reference=("cat.png", a_picture(), "image/png"),
+            input_reference=("cat.png", a_png(colour="teal"), "image/png"),
             seconds="1",  # pyright: ignore[reportArgumentType] — the models here take any
             size="64x64",  # pyright: ignore[reportArgumentType] — the models here take any
             extra_body={"num_inference_steps": 2, "fps": 2},
             poll_interval_ms=200,
         )
-
-
-def a_picture():
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(file, "PNG")
-    return file.getvalue()
 
 
 def test_a_video_is_made_from_a_picture_and_polled_to_its_end(finished):
@@ -78,7 +73,7 @@ def test_a_new_video_is_what_was_asked_for(client):
 
 
 def test_a_video_can_be_asked_for_as_json_too(rest):
-    picture = "data:image/png;base64," + base64.b64encode(a_picture()).decode()
+    picture = "data:image/png;base64," + base64.b64encode(a_png(colour="teal")).decode()
     body = {"model": SVD, "prompt": "x", "size": "64x64", "seconds": 9, "input_reference": {"image_url": picture}}
     answer = rest.post("/v1/videos", json=body | {"num_inference_steps": 1})
     assert answer.status_code == 200, answer.text

@@ -20,24 +20,8 @@ _LOCAL = re.compile(r"(\$\{?FORGE_API_BASE\}?|https?://(127\.0\.0\.1|localhost)(
 _SERVED = re.compile(r"/(v1|openapi\.json|healthz|links|docs|static)\b")
 _WITH_VALUE = {"-H", "--header", "-d", "--data", "--data-binary", "-o", "--output", "-X", "--request", "-F", "--form"}
 _ORDINARY = frozenset(
-    {
-        "cat",
-        "cd",
-        "chmod",
-        "cp",
-        "echo",
-        "export",
-        "ffplay",
-        "grep",
-        "head",
-        "kill",
-        "ls",
-        "mkdir",
-        "mv",
-        "printf",
-        "rm",
-    }
-    | {"sed", "sha256sum", "sleep", "source", "tail", "tee", "test", "true", "wait", "wc"}
+    {"cat", "cd", "chmod", "cp", "echo", "export", "grep", "head", "kill", "ls", "mkdir", "mv", "printf", "rm", "sed"}
+    | {"sha256sum", "sleep", "source", "tail", "tee", "test", "true", "wait", "wc", "ffplay"}
 )
 """What every system has, and a player of videos."""
 
