@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import structlog
 
-from services.scheduler.adapters.spare_workers import SpareWorkers
+from services.chassis.tasks import uninterrupted
+from services.scheduler.adapters.spare_workers import Process, SpareWorkers, begun, drop
 from services.scheduler.domain.errors import RuntimeStartFailed
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.ports import WorkerProcess
@@ -44,7 +45,7 @@ class LocalPlacer:
         self._environment = environment
         self._launch_seconds = launch_seconds
         self._stop_seconds = stop_seconds
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children: dict[int, Process] = {}
         self.spares = SpareWorkers(spares, lambda: self._spawn({}, "--waiting"))
 
     async def __aenter__(self) -> "LocalPlacer":
@@ -62,36 +63,35 @@ class LocalPlacer:
             "FORGE_WORKER_ADDRESS_FILE": str(address_file),
             "FORGE_WORKER_DEVICE": slot.device,
         }
-        async with self.spares.held_back():
-            process = self.spares.become(own)
-            if process is None or not await self._serves(process, address_file.exists):
-                # In a thread and without asyncio: a fork while gRPC is at work can crash the child.
-                process = await asyncio.to_thread(self._spawn, own)
-                if not await self._serves(process, address_file.exists):
-                    raise RuntimeStartFailed(f"the worker ended with code {process.returncode}", retry=True)
+        process: Process | None = None
+        try:
+            async with self.spares.held_back():
+                process = self.spares.become(own)
+                if process is None or not await self._serves(process, address_file.exists):
+                    process = await begun(lambda: self._spawn(own))
+                    if not await self._serves(process, address_file.exists):
+                        raise RuntimeStartFailed(f"the worker ended with code {process.returncode}", retry=True)
+        except (Exception, asyncio.CancelledError):  # given up at whatever moment, nobody else knows of it
+            if process is not None:
+                await uninterrupted(asyncio.to_thread(drop, process))
+            address_file.unlink(missing_ok=True)
+            raise
+        self._children[process.pid] = process
         return WorkerProcess(address=json.loads(address_file.read_text())["address"], pid=process.pid)
 
-    async def _serves(self, process: "subprocess.Popen[bytes]", says_so: Callable[[], bool]) -> bool:
+    async def _serves(self, process: Process, says_so: Callable[[], bool]) -> bool:
         """Wait until it does; False when it ended instead. Raises RuntimeStartFailed when that takes too long."""
-        serves = False
         try:
             async with asyncio.timeout(self._launch_seconds):
                 while not says_so():
                     if process.poll() is not None:
                         return False
                     await asyncio.sleep(POLL_SECONDS)
-            serves = True
-            return True
         except TimeoutError as error:
             raise RuntimeStartFailed("the worker did not serve in time", retry=True) from error
-        finally:
-            if serves:
-                self._children[process.pid] = process
-            else:
-                process.kill()
-                await asyncio.to_thread(process.wait)
+        return True
 
-    def _spawn(self, environment: Mapping[str, str], *arguments: str) -> "subprocess.Popen[bytes]":
+    def _spawn(self, environment: Mapping[str, str], *arguments: str) -> Process:
         for directory in (self._run_dir, self._log.parent):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._log.open("ab") as log:  # a file of its own: a pipe of the scheduler's would break with the scheduler

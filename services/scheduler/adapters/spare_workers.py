@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from services.chassis.tasks import uninterrupted
+
 log = structlog.get_logger()
 
 Process = subprocess.Popen[bytes]
@@ -36,7 +38,7 @@ class SpareWorkers:
         self._is_open = False
         async with self._filling:
             for spare in self._waiting:
-                _drop(spare)
+                drop(spare)
             self._waiting.clear()
 
     @property
@@ -50,7 +52,7 @@ class SpareWorkers:
             spare = self._waiting.pop(0)
             if _told(spare, environment):
                 return spare
-            _drop(spare)
+            drop(spare)
             log.warning("a spare worker ended by itself", pid=spare.pid, code=spare.returncode)
         return None
 
@@ -62,14 +64,13 @@ class SpareWorkers:
             yield
         finally:
             self._launches -= 1
-            await self._fill()
+            await uninterrupted(self._fill())  # the next launch wants one also when this one is given up
 
     async def _fill(self) -> None:
         async with self._filling:
             while self._is_open and not self._launches and len(self._waiting) < self._wanted:
                 try:
-                    # In a thread and without asyncio: a fork while gRPC is at work can crash the child.
-                    self._waiting.append(await asyncio.to_thread(self._start))
+                    self._waiting.append(await begun(self._start))
                 except OSError:
                     log.exception("a spare worker could not be started")
                     return
@@ -87,9 +88,23 @@ def _told(spare: Process, environment: Mapping[str, str]) -> bool:
     return True
 
 
-def _drop(spare: Process) -> None:
-    """End it; it has nothing to lose."""
-    if spare.stdin is not None:
-        spare.stdin.close()
-    spare.kill()
-    spare.wait()
+async def begun(start: Callable[[], Process]) -> Process:
+    """Start a process, which ends again if the caller is canceled meanwhile.
+
+    In a thread and without asyncio: a fork while gRPC is at work can crash the child.
+    """
+    starting = asyncio.ensure_future(asyncio.to_thread(start))
+    try:
+        return await uninterrupted(starting)
+    except asyncio.CancelledError:
+        if not starting.cancelled() and starting.exception() is None:
+            drop(starting.result())
+        raise
+
+
+def drop(process: Process) -> None:
+    """End a process that has nothing to lose."""
+    if process.stdin is not None:
+        process.stdin.close()
+    process.kill()
+    process.wait()

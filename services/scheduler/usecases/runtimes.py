@@ -344,6 +344,8 @@ class Runtimes:
 
     async def _drain(self, runtime: Runtime, *, kindly: bool) -> None:
         try:
+            if start := self._starts.get(runtime.id):
+                await start.over()  # until then it may have a process that nobody knows of
             await self._bury(runtime, kindly=kindly)
         finally:
             for known in (self._runtimes, self._starts, self._endings, self._idle_since):

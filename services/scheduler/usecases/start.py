@@ -38,6 +38,11 @@ class Start:
         if self._task is not None:
             self._task.cancel()
 
+    async def over(self) -> None:
+        """Return once nothing of it is under way any more, however it ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
     def elapsed_ms(self) -> int:
         """How long the start has taken so far."""
         return round((self._clock.monotonic() - self._began) * 1000)

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -224,6 +227,58 @@ async def test_no_spare_is_started_while_somebody_waits_for_a_worker(a_placer, t
     (tmp_path / "gate-rt_2").touch()
     await second
     assert len(placer.spares.pids) == 1
+
+
+@pytest.fixture
+def held_starts(monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """Whether a process is about to be started, and whether it may be: while that is not set it waits."""
+    asked, allowed = threading.Event(), threading.Event()
+    allowed.set()
+    start = subprocess.Popen
+
+    def held(*args: Any, **more: Any) -> Any:
+        asked.set()
+        allowed.wait(PATIENCE_SECONDS)
+        return start(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", held)
+    return asked, allowed
+
+
+async def test_a_launch_that_is_given_up_while_its_process_starts_leaves_none(placer, program, held_starts):
+    program("exec sleep 60")
+    before = psutil.Process().children()
+    asked, allowed = held_starts
+    allowed.clear()
+    launch = asyncio.create_task(placer.launch("rt_1", SLOT))
+    await eventually(asked.is_set)
+    launch.cancel()
+    allowed.set()
+    with pytest.raises(asyncio.CancelledError):
+        await launch
+    assert psutil.Process().children() == before
+
+
+async def test_a_launch_that_is_given_up_while_the_next_spare_starts_leaves_only_that(
+    a_placer, program, held_starts, tmp_path
+):
+    file = tmp_path / "run" / "rt_1.json"
+    program(f"""read line; echo '{{"address": "here"}}' > {file}; exec sleep 60""")
+    placer = await a_placer(spares=1)
+    [spare] = placer.spares.pids
+    asked, allowed = held_starts
+    asked.clear()
+    allowed.clear()
+    launch = asyncio.create_task(placer.launch("rt_1", SLOT))
+    await eventually(asked.is_set)  # the spare serves, and another takes its place
+    launch.cancel()
+    allowed.set()
+    with pytest.raises(asyncio.CancelledError):
+        await launch
+    assert not is_running(spare)
+    assert not file.exists()
+    [other] = placer.spares.pids
+    assert is_running(other)
 
 
 async def test_no_spares_are_kept_unless_they_are_wanted(placer):

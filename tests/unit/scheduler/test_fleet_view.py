@@ -298,3 +298,26 @@ async def test_capacity_counts_slots_runtimes_and_what_waits(open_clockwork):
         assert (small.total_slots, small.free_slots, small.busy_runtimes, small.idle_runtimes) == (1, 0, 0, 1)
         assert (big.queued_renders, small.queued_renders) == (2, 0)
         assert (big.queued_gpu_seconds > 0, small.queued_gpu_seconds) == (True, 0.0)
+
+
+class LingeringWorkers(ScriptedWorkers):
+    """Processes that take seconds to go when their launch is given up."""
+
+    async def launch(self, runtime_id, slot):
+        try:
+            await asyncio.sleep(30.0)
+        except asyncio.CancelledError:
+            await asyncio.sleep(3.0)
+            raise
+
+
+async def test_a_slot_is_free_only_once_the_process_of_a_start_that_was_given_up_is_gone(open_clockwork):
+    async with open_clockwork(LingeringWorkers()) as house:
+        starting = asyncio.create_task(start(house, pin=Pin(H200.gpu_type)))
+        await asyncio.sleep(1.0)
+        began = house.clock.monotonic()
+        await house.assembly.view.stop("alpha", "", ANY)
+        with pytest.raises(RuntimeStartFailed):
+            await starting
+        assert house.clock.monotonic() - began == pytest.approx(3.0, abs=0.5)
+        assert await statuses(house) == []
