@@ -9,10 +9,11 @@ from services.chassis.errors import ForgeError, InvalidInput
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.domain.errors import NoFreeSlot, RuntimeBusy, RuntimeStartFailed, TargetNotOffered
 from services.scheduler.domain.facts import Failure
-from services.scheduler.domain.fleet import Pin
+from services.scheduler.domain.fleet import Pin, Slot
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import RenderStatus
 from services.scheduler.domain.runtime import family_status
+from services.scheduler.ports import WorkerProcess
 from tests.unit.scheduler.house_bench import H200, L40S, FixedEstimates, slots
 
 ANY = Pin()
@@ -303,12 +304,13 @@ async def test_capacity_counts_slots_runtimes_and_what_waits(open_clockwork):
 class LingeringWorkers(ScriptedWorkers):
     """Processes that take seconds to go when their launch is given up."""
 
-    async def launch(self, runtime_id, slot):
+    async def launch(self, runtime_id: str, slot: Slot) -> WorkerProcess:
         try:
             await asyncio.sleep(30.0)
         except asyncio.CancelledError:
             await asyncio.sleep(3.0)
             raise
+        return await super().launch(runtime_id, slot)
 
 
 async def test_a_slot_is_free_only_once_the_process_of_a_start_that_was_given_up_is_gone(open_clockwork):
@@ -317,7 +319,7 @@ async def test_a_slot_is_free_only_once_the_process_of_a_start_that_was_given_up
         await asyncio.sleep(1.0)
         began = house.clock.monotonic()
         await house.assembly.view.stop("alpha", "", ANY)
-        with pytest.raises(RuntimeStartFailed):
-            await starting
         assert house.clock.monotonic() - began == pytest.approx(3.0, abs=0.5)
         assert await statuses(house) == []
+        with pytest.raises(RuntimeStartFailed):
+            await starting
