@@ -1,5 +1,6 @@
 """What every engine promises, checked on each of them; the scripted one must keep it too."""
 
+import ctypes
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 @pytest.fixture(params=REAL)
 def real(request: pytest.FixtureRequest) -> Subject:
     return subject_named(request.param, request)
+
+
+def give_back_free_memory():
+    """Where the C library can: what it keeps for later comes and goes by tens of megabytes, and is no leak."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def rendered(engine, inputs, listener, resume_from=None):
@@ -281,8 +289,9 @@ def test_memory_does_not_grow_over_videos_of_mixed_sizes(request, listener, name
             inputs = subject.inputs(width=side, height=side, num_inference_steps=steps, seed=number)
             subject.engine.render(inputs, listener())
         gc.collect()
+        give_back_free_memory()
         return psutil.Process().memory_info().rss
 
-    before = render_mixed(10)  # allocators and caches fill up
+    before = render_mixed(10)  # caches fill up
     after = render_mixed(50 if request.config.getoption("--full-size") else 15)
-    assert after < before * 1.05 + 20_000_000
+    assert after < before + 20_000_000
