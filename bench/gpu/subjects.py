@@ -10,10 +10,10 @@ from bench.examples import Example, examples
 from bench.gpu.full_size import skyreels, stable_video
 from bench.gpu.notebook import SKYREELS, SVD
 from services.inference_worker.adapters.engines.compiling import CompilingEngine, Region, compile_whole
-from services.inference_worker.adapters.engines.demo.skyreels import build_skyreels
-from services.inference_worker.adapters.engines.demo.stable_video import build_stable_video
 from services.inference_worker.adapters.engines.kernels import DEFAULT
 from services.inference_worker.adapters.engines.loader import KINDS, Kind
+from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
+from services.inference_worker.adapters.engines.random_weights.stable_video import build_stable_video
 
 _TINY: Mapping[str, Mapping[str, object]] = {
     SVD: {"width": 128, "height": 128, "num_frames": 4, "num_inference_steps": 3, "decode_chunk_size": 2},

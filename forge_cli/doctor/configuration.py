@@ -103,15 +103,15 @@ def _extent(part: str, found: dict[str, Any]) -> str:
 def weights(ground: Ground) -> Iterator[Finding]:
     """Where FORGE_WEIGHTS leads."""
     setting = ground.environment.get("FORGE_WEIGHTS", "").strip()
-    if setting in ("", "demo"):
-        yield well("weights", "demo weights are made at first use: none are needed")
+    if setting in ("", "demo", "random"):
+        yield well("weights", f"{setting or 'demo'} weights come with Forge: none are needed")
     elif setting == "hub":
         yield well(
             "weights", "pinned checkpoints come from the Hugging Face hub: that needs the network, and was not tried"
         )
     elif not Path(setting).is_dir():
         text = f"FORGE_WEIGHTS is {setting!r}, which is no directory"
-        yield broken("weights", text, "name a directory that is there, or write demo or hub")
+        yield broken("weights", text, "name a directory that is there, or write demo, random or hub")
     else:
         yield from _folders(Path(setting), ground.services.get("models", {}).get("versions", []))
 

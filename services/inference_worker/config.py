@@ -35,7 +35,8 @@ class WorkerSettings(ChassisSettings):
     worker_storage_patience_seconds: float = Field(default=300.0, ge=0)
     """How long the object store is asked again to take a finished video before the attempt fails."""
     weights: str = ""
-    """Where weights come from: "demo" makes small ones here, "hub" downloads the real ones, all else is a directory.
+    """Where weights come from: "demo" and "random" make small ones here, "hub" downloads the real ones, all else is a
+    directory.
 
     A directory holds real ones as DIR/<slug>/<model_version> or DIR/<name of the repository>. Left empty it is "demo"
     on the CPU and "hub" on a GPU."""

@@ -15,7 +15,7 @@ class SchedulerSettings(ChassisSettings):
     fleet: str = "local"
     """Name of a file in `config/fleets/`, or the path of one."""
     weights: str = "demo"
-    """Passed to workers: "demo", "hub", or a directory of checkpoints."""
+    """Passed to workers: "demo", "random", "hub", or a directory of checkpoints."""
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a worker may be silent before it counts as lost. Workers say something every 5 s."""
     drain_seconds: float = Field(default=0.0, ge=0)

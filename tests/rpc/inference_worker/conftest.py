@@ -143,7 +143,7 @@ async def start_process(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable
                     **os.environ,
                     "FORGE_HOME": str(tmp_path),
                     "FORGE_PLAINTEXT": "true",
-                    "FORGE_WEIGHTS": "demo",
+                    "FORGE_WEIGHTS": "random",
                     "FORGE_WORKER_ID": worker_id,
                     "FORGE_WORKER_ADDRESS_FILE": str(address_file),
                     **environment,

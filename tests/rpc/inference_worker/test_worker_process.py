@@ -1,4 +1,4 @@
-"""Real worker processes with real engines on demo weights."""
+"""Real worker processes with real engines on random weights."""
 
 import asyncio
 import io
@@ -133,7 +133,7 @@ async def start_waiting(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable
     async with AsyncExitStack() as stack:
 
         async def start(**environment: str) -> Waiting:
-            settings = {"FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "demo", "FORGE_PLAINTEXT": "true"}
+            settings = {"FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "random", "FORGE_PLAINTEXT": "true"}
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

@@ -31,7 +31,7 @@ async def a_placer(tmp_path: Path):
 
         async def a_placer(spares: int = 0, **changes: float) -> LocalPlacer:
             settings = {"launch_seconds": PATIENCE_SECONDS, "stop_seconds": 10, **changes}
-            environment = {"FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "demo", "FORGE_PLAINTEXT": "true"}
+            environment = {"FORGE_HOME": str(tmp_path), "FORGE_WEIGHTS": "random", "FORGE_PLAINTEXT": "true"}
             placer = LocalPlacer(tmp_path, environment=environment, spares=spares, **settings)
             placers.append(await stack.enter_async_context(placer))
             return placer
@@ -166,7 +166,7 @@ from services.scheduler.domain.fleet import Slot, Target
 
 async def main():
     home = Path(sys.argv[1])
-    environment = {"FORGE_HOME": str(home), "FORGE_WEIGHTS": "demo", "FORGE_PLAINTEXT": "true"}
+    environment = {"FORGE_HOME": str(home), "FORGE_WEIGHTS": "random", "FORGE_PLAINTEXT": "true"}
     async with LocalPlacer(home, environment=environment, launch_seconds=30, stop_seconds=10, spares=1) as placer:
         worker = await placer.launch("rt_1", Slot("slot-0", Target("CPU", "local"), "cpu"))
         print(worker.address, worker.pid, *placer.spares.pids, flush=True)

@@ -234,7 +234,7 @@ def test_each_part_of_the_configuration_is_told(ground, monkeypatch):
 
 
 def test_weights_are_looked_for_where_workers_look(ground, tmp_path):
-    for setting in ("", "demo", "hub"):
+    for setting in ("", "demo", "random", "hub"):
         assert states(configuration.weights(ground(FORGE_WEIGHTS=setting))) == ["pass"]
     assert "no directory" in told(configuration.weights(ground(FORGE_WEIGHTS=str(tmp_path / "none"))))
     folder = tmp_path / "weights"

@@ -1,4 +1,4 @@
-"""Engines on demo weights, made once, and somebody to report to and to stop them."""
+"""Engines on random weights, made once, and somebody to report to and to stop them."""
 
 import base64
 import io
@@ -53,7 +53,7 @@ def load(weights_dir: Path) -> Callable[..., Engine]:
     # Imported late, so that only tests of engines wait for their libraries.
     from services.inference_worker.adapters.engines.loader import DiffusersEngineLoader
 
-    def load(slug: str, source: str = "demo", moments: list[StartMoment] | None = None, **changes: str) -> Engine:
+    def load(slug: str, source: str = "random", moments: list[StartMoment] | None = None, **changes: str) -> Engine:
         loader = DiffusersEngineLoader(source=source, weights_dir=weights_dir, device="cpu", threads=1)
         return loader.load(_version(slug, **changes), (moments if moments is not None else []).append)
 

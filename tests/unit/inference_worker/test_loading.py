@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from services.inference_worker.adapters.engines import read_ahead
-from services.inference_worker.adapters.engines.demo import store
+from services.inference_worker.adapters.engines import read_ahead, recipes
 from services.inference_worker.adapters.engines.kernels import AttentionShape
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.loader import DiffusersEngineLoader, Kind
@@ -39,15 +38,15 @@ KINDS = {name: Kind(Idle, {}, AttentionShape(1, 1, 1, 1, 8)) for name in PIPELIN
 
 
 @pytest.fixture
-def demo(weights_dir):
-    """The folder of a model's demo weights."""
-    return lambda slug: store.demo_weights(weights_dir, slug, PIPELINES[slug], lambda: None)
+def random_weights(weights_dir):
+    """The folder of a model's random weights."""
+    return lambda slug: recipes.RANDOM.folder(weights_dir, slug, PIPELINES[slug], lambda: None)
 
 
 @pytest.fixture
-def directory(demo, tmp_path):
+def directory(random_weights, tmp_path):
     """A directory of FORGE_WEIGHTS, with SVD's weights by slug and version."""
-    shutil.copytree(demo("svd"), tmp_path / "directory" / "svd" / "v1")
+    shutil.copytree(random_weights("svd"), tmp_path / "directory" / "svd" / "v1")
     return tmp_path / "directory"
 
 
@@ -55,7 +54,7 @@ def directory(demo, tmp_path):
 def start(weights_dir, a_version):
     """Loads a version into an idle engine; also the moments of its start."""
 
-    def start(slug="svd", source="demo", threads=2, monotonic=None, **changes):
+    def start(slug="svd", source="random", threads=2, monotonic=None, **changes):
         moments = []
         loader = DiffusersEngineLoader(
             source=str(source),
@@ -76,7 +75,7 @@ def start(weights_dir, a_version):
 
 @pytest.fixture
 def in_small_pieces(monkeypatch):
-    """Reads demo weights as large ones are read: in many pieces."""
+    """Reads random weights as large ones are read: in many pieces."""
     monkeypatch.setattr(read_ahead, "_PIECE_BYTES", 10_000)
     monkeypatch.setattr(read_ahead, "_BUFFER_BYTES", 4_096)
 
@@ -89,15 +88,15 @@ def tensors(model):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("slug", PIPELINES)
-def test_every_part_is_what_its_own_library_makes_of_it(demo, slug, dtype):
-    pipeline = WeightsFolder(demo(slug), PIPELINES[slug]).load(dtype, CPU, lambda *_: None).pipeline
+def test_every_part_is_what_its_own_library_makes_of_it(random_weights, slug, dtype):
+    pipeline = WeightsFolder(random_weights(slug), PIPELINES[slug]).load(dtype, CPU, lambda *_: None).pipeline
     compared = 0
     models = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
     for name, part in models.items():
         wanted = torch.float32 if isinstance(part, diffusers.AutoencoderKLWan) else dtype
         keyword = "torch_dtype" if isinstance(part, diffusers.ModelMixin) else "dtype"
         own: Any = type(part)
-        ours, theirs = tensors(part), tensors(own.from_pretrained(demo(slug) / name, **{keyword: wanted}))
+        ours, theirs = tensors(part), tensors(own.from_pretrained(random_weights(slug) / name, **{keyword: wanted}))
         assert ours.keys() == theirs.keys()
         for key, (dtype_of, place, tensor) in ours.items():
             assert (dtype_of, place) == theirs[key][:2], key
@@ -175,7 +174,7 @@ def test_the_fingerprint_says_what_the_bits_rely_on(start):
     assert engine.fingerprint == {
         **engine.fingerprint,
         "model": "svd v1",
-        "weights": f"demo {store.DEMO_VERSION}",
+        "weights": f"random {recipes.RANDOM.version}",
         "number format": "float32",
         "attention": "default",
         "kernels": "eager",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from services.chassis.errors import InvalidInput
-from services.inference_worker.adapters.engines.demo.store import demo_weights
 from services.inference_worker.adapters.engines.libraries import diffusers
+from services.inference_worker.adapters.engines.recipes import RANDOM
 from services.inference_worker.adapters.engines.skyreels import transformer as transformer_file
 from services.inference_worker.adapters.engines.skyreels.engine import SkyReelsEngine
 from services.inference_worker.domain.attempt import Phase
@@ -45,8 +45,8 @@ def engine(pipeline):
 
 
 @pytest.fixture(scope="module")
-def demo(weights_dir):
-    folder = demo_weights(weights_dir, "skyreels", "SkyReelsV2DiffusionForcingPipeline", lambda: None)
+def narrow(weights_dir):
+    folder = RANDOM.folder(weights_dir, "skyreels", "SkyReelsV2DiffusionForcingPipeline", lambda: None)
     pipeline = diffusers.SkyReelsV2DiffusionForcingPipeline.from_pretrained(folder, local_files_only=True)
     return SkyReelsEngine(pipeline, CPU, FINGERPRINT)
 
@@ -84,9 +84,9 @@ def test_the_model_knows_two_frame_rates_and_the_file_gets_the_requested_one(eng
 
 
 @pytest.mark.parametrize("size", [(80, 64), (64, 112), (208, 144)])
-def test_every_multiple_of_16_is_a_size_also_of_models_that_compress_more(demo, engine, make, size):
+def test_every_multiple_of_16_is_a_size_also_of_models_that_compress_more(narrow, engine, make, size):
     width, height = size
-    for each in (engine, demo):
+    for each in (engine, narrow):
         assert make(each, a_request(**SMALL, width=width, height=height)).frames.shape == (1, height, width, 3)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from services.inference_worker.adapters.engines.demo.skyreels import build_skyreels
+from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.wan_decoder import WanDecoder, pixels_of
 from tests.unit.inference_worker.threads import one_thread
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels

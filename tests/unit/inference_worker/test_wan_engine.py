@@ -1,4 +1,4 @@
-"""The Wan engine: beside the pipeline of diffusers on tiny weights, and what its demo weights can be asked for."""
+"""The Wan engine: beside the pipeline of diffusers on tiny weights, and what narrow weights of it can be asked for."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load as tensors_in
 
 from services.chassis.config import REPOSITORY
-from services.inference_worker.adapters.engines.demo.store import demo_weights
 from services.inference_worker.adapters.engines.libraries import diffusers
+from services.inference_worker.adapters.engines.recipes import RANDOM
 from services.inference_worker.adapters.engines.wan import WanEngine
 from services.inference_worker.domain.attempt import Phase
 from services.inference_worker.domain.errors import EngineFailed, RenderStopped, WeightsUnavailable
@@ -64,8 +64,8 @@ def fresh():
 
 
 @pytest.fixture(scope="module")
-def demo(weights_dir):
-    folder = demo_weights(weights_dir, "wan", "WanPipeline", lambda: None)
+def narrow(weights_dir):
+    folder = RANDOM.folder(weights_dir, "wan", "WanPipeline", lambda: None)
     return WanEngine(diffusers.WanPipeline.from_pretrained(folder, local_files_only=True), CPU, FINGERPRINT)
 
 
@@ -159,13 +159,13 @@ def test_a_render_is_left_between_two_blocks_of_a_step_and_the_next_one_is_that_
     assert np.array_equal(frames_of(engine, INPUTS, listener), frames_of(fresh(), INPUTS, listener))
 
 
-def test_the_preview_is_of_what_the_frame_in_the_middle_is_expected_to_become(demo, listener, monkeypatch):
+def test_the_preview_is_of_what_the_frame_in_the_middle_is_expected_to_become(narrow, listener, monkeypatch):
     pictures, expected = [], []
-    picture = demo._preview.picture
-    monkeypatch.setattr(demo._preview, "picture", lambda latent: (expected.append(latent), picture(latent))[1])
+    picture = narrow._preview.picture
+    monkeypatch.setattr(narrow._preview, "picture", lambda latent: (expected.append(latent), picture(latent))[1])
     ear = listener(stop_at=lambda moment: bool(moment.preview and pictures.append(moment.preview())))
     ear.takes_checkpoints = True
-    demo.render(INPUTS | {"width": 192, "height": 128}, ear)
+    narrow.render(INPUTS | {"width": 192, "height": 128}, ear)
     assert [picture.shape for picture in pictures] == [(171, 256, 3)] * INPUTS["num_inference_steps"]
     final = tensors_in(ear.checkpoints[INPUTS["num_inference_steps"]])["latents"][0, :, 1]
     distances = [float((latent - final).norm()) for latent in expected]
@@ -206,17 +206,17 @@ def test_both_branches_of_guidance_go_through_the_model_at_once_and_without_guid
 
 
 @pytest.mark.parametrize("size", [(80, 64), (64, 112), (208, 144)])
-def test_every_multiple_of_16_is_a_size_of_the_demo_too(demo, listener, size):
+def test_every_multiple_of_16_is_a_size_of_the_demo_too(narrow, listener, size):
     width, height = size
     inputs = INPUTS | {"width": width, "height": height, "num_frames": 5, "num_inference_steps": 1}
-    assert frames_of(demo, inputs, listener).shape == (5, height, width, 3)
+    assert frames_of(narrow, inputs, listener).shape == (5, height, width, 3)
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 13])
-def test_every_4k_plus_1_is_a_length(demo, listener, num_frames):
+def test_every_4k_plus_1_is_a_length(narrow, listener, num_frames):
     inputs = INPUTS | {"num_frames": num_frames, "num_inference_steps": 1}
     ear = listener()
-    demo.render(inputs, ear)
+    narrow.render(inputs, ear)
     assert [len(frames) for frames in ear.shown] == [1] + [4] * (num_frames // 4)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.inference_worker.adapters.engines.demo import store
+from services.inference_worker.adapters.engines import recipes
 from services.inference_worker.adapters.engines.sources import HubSource, source_for
 from services.inference_worker.adapters.engines.weights import Component
 from services.inference_worker.domain.errors import WeightsUnavailable
@@ -23,7 +23,7 @@ SKYREELS = "SkyReelsV2DiffusionForcingPipeline"
 def directory(tmp_path, svd, weights_dir):
     """A directory of FORGE_WEIGHTS with weights by slug and version."""
     place = tmp_path / "directory" / "svd" / "v1"
-    shutil.copytree(weights_dir / f"demo-{store.DEMO_VERSION}" / "svd", place)
+    shutil.copytree(weights_dir / f"random-{recipes.RANDOM.version}" / "svd", place)
     return tmp_path / "directory"
 
 
@@ -149,9 +149,9 @@ def test_a_damaged_index_is_refused(load, directory, content):
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", "/etc"])
-@pytest.mark.parametrize("setting", ["demo", "dir"])
+@pytest.mark.parametrize("setting", ["demo", "random", "dir"])
 def test_names_cannot_lead_out_of_the_directory(a_version, tmp_path, name, setting):
-    source = source_for(setting if setting == "demo" else str(tmp_path), tmp_path)
+    source = source_for(setting if setting != "dir" else str(tmp_path), tmp_path)
     with pytest.raises(WeightsUnavailable):
         source.locate(a_version(name, pipeline=SVD), lambda _: None)
 
@@ -166,18 +166,18 @@ def test_an_unknown_number_format_is_refused(load, directory):
     assert "int3" in refusal(load, directory, weights_dtype="int3")
 
 
-def test_demo_weights_are_made_once_and_the_same_everywhere(tmp_path, weights_dir, skyreels):
+def test_weights_are_made_once_and_the_same_everywhere(tmp_path, weights_dir, skyreels):
     made = []
-    place, again = (store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: made.append(1)) for _ in range(2))
+    place, again = (recipes.RANDOM.folder(tmp_path, "skyreels", SKYREELS, lambda: made.append(1)) for _ in range(2))
     assert place == again
     assert len(made) == 1
-    before = weights_dir / f"demo-{store.DEMO_VERSION}" / "skyreels"
+    before = weights_dir / f"random-{recipes.RANDOM.version}" / "skyreels"
     files = [file.relative_to(place) for file in place.rglob("*") if file.is_file()]
     assert len(files) > 5
     assert all((place / file).read_bytes() == (before / file).read_bytes() for file in files)
 
 
-def test_two_workers_that_make_demo_weights_at_once_both_get_whole_ones(tmp_path):
+def test_two_workers_that_make_weights_at_once_both_get_whole_ones(tmp_path):
     both_are_making = threading.Barrier(2)
     places = []
 
@@ -185,7 +185,7 @@ def test_two_workers_that_make_demo_weights_at_once_both_get_whole_ones(tmp_path
         both_are_making.wait(60)
 
     def make() -> None:
-        places.append(store.demo_weights(tmp_path, "skyreels", SKYREELS, meet))
+        places.append(recipes.RANDOM.folder(tmp_path, "skyreels", SKYREELS, meet))
 
     threads = [threading.Thread(target=make) for _ in range(2)]
     for thread in threads:
@@ -197,11 +197,13 @@ def test_two_workers_that_make_demo_weights_at_once_both_get_whole_ones(tmp_path
     assert (places[0] / "model_index.json").is_file()
 
 
-def test_a_crash_while_making_demo_weights_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_flush", lambda _: (_ for _ in ()).throw(OSError("disk full")))  # cannot be had on cue
+def test_a_crash_while_making_weights_leaves_nothing_that_looks_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        recipes, "_flush", lambda _: (_ for _ in ()).throw(OSError("disk full"))
+    )  # cannot be had on cue
     with pytest.raises(WeightsUnavailable):
-        store.demo_weights(tmp_path, "skyreels", SKYREELS, lambda: None)
-    assert list((tmp_path / f"demo-{store.DEMO_VERSION}").iterdir()) == []
+        recipes.RANDOM.folder(tmp_path, "skyreels", SKYREELS, lambda: None)
+    assert list((tmp_path / f"random-{recipes.RANDOM.version}").iterdir()) == []
 
 
 def test_of_two_precisions_only_the_one_that_is_wanted_is_read(tmp_path):

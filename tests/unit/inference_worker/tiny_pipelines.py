@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from services.inference_worker.adapters.engines.demo.tokenizer import byte_tokenizer
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
+from services.inference_worker.adapters.engines.random_weights.tokenizer import byte_tokenizer
 
 
 def tiny_skyreels() -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from services.inference_worker.adapters.engines.demo.store import DEMO_VERSION, demo_weights
+from services.inference_worker.adapters.engines.recipes import DEMO, RANDOM, Recipe
 from services.inference_worker.domain.errors import WeightsUnavailable
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version
 
@@ -40,29 +40,33 @@ def source_for(setting: str, weights_dir: Path) -> WeightsSource:
     """What the setting FORGE_WEIGHTS means."""
     match setting:
         case "demo":
-            return DemoSource(weights_dir)
+            return RecipeSource(DEMO, weights_dir)
+        case "random":
+            return RecipeSource(RANDOM, weights_dir)
         case "hub":
             return HubSource()
         case _:
             return DirectorySource(Path(setting))
 
 
-class DemoSource:
+class RecipeSource:
     """Small weights, made at first use and kept."""
 
-    def __init__(self, weights_dir: Path) -> None:
+    def __init__(self, recipe: Recipe, weights_dir: Path) -> None:
+        self._recipe = recipe
         self._weights_dir = weights_dir
 
     def locate(self, version: Version, report: ReportStart) -> FoundWeights:
         """Make the weights unless they are there."""
         slug = _plain(version.slug)
-        folder = demo_weights(
+        recipe = self._recipe
+        folder = recipe.folder(
             self._weights_dir,
             slug,
             version.pipeline,
-            lambda: report(StartMoment(StartPhase.BUILDING_WEIGHTS, "making the demo weights, this once")),
+            lambda: report(StartMoment(StartPhase.BUILDING_WEIGHTS, f"making the {recipe.name} weights, this once")),
         )
-        return FoundWeights(folder, f"demo {DEMO_VERSION}")
+        return FoundWeights(folder, recipe.identity)
 
 
 class DirectorySource:

@@ -1,11 +1,11 @@
-"""Demo weights of Stable Video Diffusion: the image's own shapes, recoloured and drifting."""
+"""Random weights of Stable Video Diffusion: the image's own shapes, recoloured and drifting."""
 
 from typing import Any
 
 import torch
 
-from services.inference_worker.adapters.engines.demo.painting import soften
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
+from services.inference_worker.adapters.engines.random_weights.painting import soften
 
 _SCALING = 0.18215
 

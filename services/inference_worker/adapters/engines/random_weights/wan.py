@@ -1,11 +1,11 @@
-"""Demo weights of Wan 2.1: clouds of colour as from SkyReels-V2, which grew out of it."""
+"""Random weights of Wan 2.1: clouds of colour as from SkyReels-V2, which grew out of it."""
 
 from typing import Any
 
 import torch
 
-from services.inference_worker.adapters.engines.demo.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.libraries import diffusers
+from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
 
 _SEED = 8
 """Chosen among the first few by the look of their videos, which should not be taken for those of SkyReels."""

@@ -1,12 +1,12 @@
-"""Demo weights of SkyReels-V2: clouds of colour that flow into each other and answer to the prompt."""
+"""Random weights of SkyReels-V2: clouds of colour that flow into each other and answer to the prompt."""
 
 from typing import Any
 
 import torch
 
-from services.inference_worker.adapters.engines.demo.painting import mixing, soften
-from services.inference_worker.adapters.engines.demo.tokenizer import byte_tokenizer
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
+from services.inference_worker.adapters.engines.random_weights.painting import mixing, soften
+from services.inference_worker.adapters.engines.random_weights.tokenizer import byte_tokenizer
 
 _PATCH = 2
 _CONTRAST = 0.7

@@ -1,1 +1,0 @@
-"""Demo weights: the real architectures, narrow, made here without a download."""

@@ -1,0 +1,1 @@
+"""Random weights: the real architectures, narrow, made here without a download."""
