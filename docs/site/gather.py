@@ -26,6 +26,7 @@ _PROJECT = (
     "clients/python/README.md",
     "config/models/README.md",
     "examples/README.md",
+    "models_demo/README.md",
 )
 """Documents of the repository that the console does not show; those of them that there are."""
 _TITLES = {"README.md": "At a glance <README>"}

@@ -1,0 +1,67 @@
+"""diffusers' pipelines of the demo models, put together from the trained parts in `weights/`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from models_demo.architectures import (
+    diffusers,
+    skyreels_transformer,
+    text_encoder,
+    tokenizer,
+    video_vae,
+    wan_transformer,
+)
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def skyreels() -> Any:
+    """SkyReels-V2 DF, with the scheduler of the 540P checkpoint."""
+    return diffusers.SkyReelsV2DiffusionForcingPipeline(
+        tokenizer=tokenizer(),
+        text_encoder=_filled(text_encoder(), "text_encoder"),
+        transformer=_filled(skyreels_transformer(), "text_to_video"),
+        vae=_filled(video_vae(), "video_vae"),
+        scheduler=_scheduler(flow_shift=8.0),
+    )
+
+
+def wan() -> Any:
+    """Wan 2.1, with the scheduler for 480p. Its transformer is that of SkyReels-V2, told of 16 frames a second."""
+    transformer = wan_transformer()
+    transformer.load_state_dict(at_sixteen_frames(_filled(skyreels_transformer(), "text_to_video")))
+    return diffusers.WanPipeline(
+        tokenizer=tokenizer(),
+        text_encoder=_filled(text_encoder(), "text_encoder"),
+        transformer=transformer,
+        vae=_filled(video_vae(), "video_vae"),
+        scheduler=_scheduler(flow_shift=3.0),
+    )
+
+
+@torch.no_grad()
+def at_sixteen_frames(transformer: Any) -> dict[str, torch.Tensor]:
+    """The weights for a transformer without frame rates that computes what this one does at 16 frames a second.
+
+    What a rate adds to the modulation of layers is the same for all noise levels, so it goes into the bias.
+    """
+    weights = dict(transformer.state_dict())
+    rate = transformer.fps_projection(transformer.fps_embedding(torch.zeros(1, dtype=torch.long)))[0]
+    weights["condition_embedder.time_proj.bias"] = weights["condition_embedder.time_proj.bias"] + rate
+    return {name: value for name, value in weights.items() if not name.startswith("fps_")}
+
+
+def _filled(model: Any, part: str) -> Any:
+    """The model with the trained weights of a part, which are stored in half precision."""
+    weights = load_file(WEIGHTS / part / "model.safetensors")
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    return model
+
+
+def _scheduler(flow_shift: float) -> Any:
+    return diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=flow_shift, num_train_timesteps=1000
+    )

@@ -1,0 +1,1 @@
+"""How the demo weights are made."""

@@ -1,0 +1,132 @@
+"""Trains the two VAEs: their decoders to paint what the cells' latents stand for, their encoders to make them."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import avg_pool2d
+
+from models_demo.textures import moving, texture
+from models_demo.training.cells import CELL, STEP, Cells
+from models_demo.training.course import Course
+from models_demo.training.text import any_scene
+from models_demo.world import View, draw, placed
+
+_NOISE = 0.15
+_LOG_VARIANCE = -9.0
+_RATE, _MATRICES = 2e-3, 5e-3
+
+Size = tuple[int, int, int]
+"""Latent frames, rows and columns."""
+
+
+@dataclass(frozen=True)
+class Syllabus:
+    """What a VAE is trained on."""
+
+    name: str
+    decoder_steps: int
+    encoder_steps: int
+    first_steps: int
+    first_sizes: Sequence[Size]
+    """Small ones, in the first steps."""
+    sizes: Sequence[Size]
+    """Then larger ones as well: most of a small picture is near its edges."""
+    batch_cells: int
+    """About how many a step has."""
+    textures: float
+    """The share of pictures that are such."""
+
+
+VIDEO = Syllabus(
+    name="video",
+    decoder_steps=2500,
+    encoder_steps=1000,
+    first_steps=600,
+    first_sizes=((2, 4, 4), (2, 4, 4), (2, 4, 5), (3, 4, 4), (2, 5, 4), (4, 3, 4), (2, 6, 6)),
+    sizes=((2, 4, 4), (2, 6, 6), (2, 8, 8), (2, 7, 10), (3, 6, 7), (4, 5, 6), (8, 4, 4), (1, 10, 12)),
+    batch_cells=256,
+    textures=0.12,
+)
+IMAGE = Syllabus(
+    name="image",
+    decoder_steps=2500,
+    encoder_steps=1500,
+    first_steps=600,
+    first_sizes=((1, 4, 4), (1, 4, 5), (1, 5, 4), (1, 6, 6)),
+    sizes=((1, 4, 4), (1, 6, 6), (1, 8, 8), (1, 7, 10), (1, 10, 12)),
+    batch_cells=160,
+    textures=0.5,
+)
+
+
+def train_vae(folder: Path, share: float, syllabus: Syllabus, cells: Cells, vae: Any) -> None:
+    """Train the decoder, then the encoder, each for a share of its steps.
+
+    The decoder learns to see through some noise, which the latents of a transformer have.
+    """
+
+    def painting(step: int, dice: random.Random) -> torch.Tensor:
+        latents, pictures = _batch(syllabus, cells, step / share, dice)
+        noise = torch.rand(len(latents), 1, 1, 1, 1) * _NOISE
+        return (_decoded(vae, latents + noise * torch.randn_like(latents)) - pictures).abs().mean()
+
+    def coding(step: int, dice: random.Random) -> torch.Tensor:
+        latents, pictures = _batch(syllabus, cells, step / share, dice)
+        mean, log_variance = _encoded(vae, pictures)
+        return (mean - latents).square().mean() + 0.01 * (log_variance - _LOG_VARIANCE).square().mean()
+
+    # Only the VAE of videos has a convolution of its own behind the latents.
+    decoder = {"decoder": vae.decoder} | ({"after": vae.post_quant_conv} if hasattr(vae, "post_quant_conv") else {})
+    _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.decoder_steps * share), painting)
+    encoder = {"encoder": vae.encoder, "before": vae.quant_conv}
+    _train(f"{syllabus.name}_encoder", folder, encoder, round(syllabus.encoder_steps * share), coding)
+
+
+def _train(
+    name: str, folder: Path, parts: dict[str, Any], steps: int, loss: Callable[[int, random.Random], torch.Tensor]
+) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict(parts)
+    Course(name, folder, model, steps=steps, rate=_RATE, matrices=_MATRICES, is_inner=_is_kernel).finish(loss)
+
+
+def _is_kernel(name: str) -> bool:
+    return name.endswith("weight") and "norm" not in name
+
+
+def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """From (videos, 16, latent frames, rows, columns) to (videos, frames, 3, height, width)."""
+    if hasattr(vae, "post_quant_conv"):
+        return vae.decode(latents).sample.transpose(1, 2)
+    return vae.decode(latents[:, :, 0], num_frames=1).sample[:, None]
+
+
+def _encoded(vae: Any, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and logarithms of variances in the shape of latents, from (videos, frames, 3, height, width)."""
+    if hasattr(vae, "post_quant_conv"):
+        made = vae.encode(pictures.transpose(1, 2)).latent_dist
+        return made.mean, made.logvar
+    made = vae.encode(pictures[:, 0]).latent_dist
+    return made.mean[:, :, None], made.logvar[:, :, None]
+
+
+def _batch(syllabus: Syllabus, cells: Cells, step: float, dice: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents, and the pictures they stand for, (videos, frames, 3, height, width)."""
+    sizes = syllabus.first_sizes if step < syllabus.first_steps else syllabus.sizes
+    latent_frames, rows, columns = dice.choice(sizes)
+    height, width, frames = rows * CELL, columns * CELL, cells.frames * (latent_frames - 1) + 1
+    pictures, drawings = [], []
+    for _ in range(max(1, syllabus.batch_cells // (latent_frames * rows * columns))):
+        if dice.random() < syllabus.textures:
+            room = texture(height + 96, width + 96, dice.getrandbits(32))
+            pictures.append(moving(room, frames, height, width, dice))
+            drawings.append(avg_pool2d(pictures[-1], STEP))
+        else:
+            scene = placed(any_scene(dice), frames, height, width, dice)
+            pictures.append(draw(scene, range(frames), View(height, width)))
+            drawings.append(draw(scene, range(frames), View(height, width, step=STEP)))
+    return cells.latents(torch.stack(drawings)), torch.stack(pictures)

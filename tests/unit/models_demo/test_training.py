@@ -1,0 +1,141 @@
+"""Training: the same arithmetic as the models', latents that keep what is drawn, and courses that go on."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from models_demo import pipelines
+from models_demo.architectures import skyreels_transformer, text_encoder, tokenizer, wan_transformer
+from models_demo.training.cells import Cells, as_drawing, in_cells
+from models_demo.training.course import Course
+from models_demo.training.forward import embedded, predicted
+from models_demo.training.text_to_video import noise_levels
+
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    torch.manual_seed(1)
+    return skyreels_transformer()
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Two texts of different lengths: for training, and as a pipeline embeds them."""
+    torch.manual_seed(2)
+    encoder, words = text_encoder(), tokenizer()
+    texts = ["a red square", "a lighthouse at night over a blue background"]
+    with torch.no_grad():
+        ours = embedded(encoder, words, texts)
+    whole = torch.zeros(2, 512, ours.embeddings.shape[2])
+    for number, text in enumerate(texts):
+        length = len(words(text).input_ids)
+        whole[number, :length] = ours.embeddings[number, :length]
+    return ours, whole
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_training_computes_what_the_transformer_computes(transformer, told, block):
+    texts, whole = told
+    latents, timesteps = torch.randn(2, 16, FRAMES, 4, 6), torch.randint(0, 1000, (2, FRAMES))
+    slow = torch.tensor([True, False])
+    transformer._set_ar_attention(block or 1)
+    with torch.no_grad():
+        ours = predicted(transformer, latents, timesteps, texts, slow=slow, block=block)
+        for number in range(2):
+            one = slice(number, number + 1)
+            theirs = transformer(
+                latents[one],
+                timesteps[one],
+                whole[one],
+                enable_diffusion_forcing=True,
+                fps=[0 if slow[number] else 1],
+                return_dict=False,
+            )[0]
+            assert torch.allclose(ours[one], theirs, atol=1e-5)
+    transformer._set_ar_attention(1)
+
+
+def test_wans_transformer_is_the_one_of_skyreels_at_16_frames_a_second(transformer, told):
+    texts, whole = told
+    wan = wan_transformer()
+    wan.load_state_dict(pipelines.at_sixteen_frames(transformer))
+    latents, level = torch.randn(2, 16, FRAMES, 4, 6), torch.tensor([700, 40])
+    with torch.no_grad():
+        theirs = wan(latents, level, whole, return_dict=False)[0]
+        timesteps = level[:, None].expand(-1, FRAMES)
+        ours = predicted(transformer, latents, timesteps, texts, slow=torch.tensor([True, True]), block=None)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_cells_are_the_drawing_cut_up_with_its_first_frame_four_times():
+    drawing = torch.randn(2, 5, 3, 16, 24)
+    back = as_drawing(in_cells(drawing, FRAMES), FRAMES)
+    assert torch.equal(back[:, 3:], drawing)
+    assert torch.equal(back[:, 0], drawing[:, 0])
+
+
+def test_latents_are_a_linear_map_of_cells_and_back():
+    torch.manual_seed(3)
+    directions, _ = torch.linalg.qr(torch.randn(768, 16))
+    cells = Cells(torch.randn(768), directions)
+    latents = torch.randn(1, 16, 2, 3, 4)
+    drawing = as_drawing(cells.cells(latents), FRAMES)
+    first = torch.randn(1, 16, 2, 3, 4)
+    assert cells.latents(drawing[:, 3:]).shape == first.shape
+    assert torch.allclose(cells.latents(drawing[:, 3:])[:, :, 1], latents[:, :, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("block", [None, 1, 3])
+def test_noise_levels_are_shares_and_no_frame_has_less_than_one_before_it_in_a_staircase(block):
+    dice = random.Random(5)
+    for _ in range(200):
+        levels = noise_levels(6, block, dice)
+        assert levels.shape == (6,)
+        assert ((levels >= 0) & (levels <= 1)).all()
+
+
+def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
+    target = torch.randn(3, 4, generator=torch.Generator().manual_seed(6))
+
+    def course(folder, steps):
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(7)
+        return Course("line", folder, torch.nn.Linear(4, 3), steps=steps, rate=1e-2)
+
+    class Interrupted(Exception):
+        pass
+
+    def finish(each, until=None):
+        def loss(step, dice):
+            if step == until:
+                raise Interrupted
+            inputs = torch.randn(8, 4) * dice.random()
+            return (each.model(inputs) - inputs @ target.T).square().mean()
+
+        each.finish(loss)
+
+    whole = course(tmp_path / "whole", 60)
+    finish(whole)
+    stopped = course(tmp_path / "stopped", 60)
+    with pytest.raises(Interrupted):
+        finish(stopped, until=30)
+    gone_on = course(tmp_path / "stopped", 60)
+    assert gone_on.done == 30
+    finish(gone_on)
+    assert all(torch.equal(whole.mean[name], gone_on.mean[name]) for name in whole.mean)
+
+
+@pytest.mark.only_full_size
+def test_a_short_training_leaves_weights_that_make_a_video(tmp_path, monkeypatch):
+    command = [sys.executable, "-m", "models_demo.training", "--share", "0.0004"]
+    folders = ["--folder", str(tmp_path / "course"), "--weights", str(tmp_path / "weights")]
+    subprocess.run([*command, *folders], check=True, timeout=250, stdout=subprocess.DEVNULL)
+    monkeypatch.setattr(pipelines, "WEIGHTS", tmp_path / "weights")
+    for made in (pipelines.skyreels(), pipelines.wan()):
+        asked = {"height": 64, "width": 64, "num_frames": 5, "num_inference_steps": 2}
+        assert made("a red square", **asked, output_type="np").frames.shape == (1, 5, 64, 64, 3)
