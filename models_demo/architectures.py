@@ -25,7 +25,7 @@ _TRANSFORMER: dict[str, Any] = {
     "out_channels": 16,
     "text_dim": _TEXT_CHANNELS,
     "freq_dim": 64,
-    "ffn_dim": 768,
+    "ffn_dim": 512,
     "num_layers": 4,
     "cross_attn_norm": True,
     "qk_norm": "rms_norm_across_heads",

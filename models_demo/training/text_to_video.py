@@ -16,7 +16,7 @@ from models_demo.training.forward import embedded, predicted
 from models_demo.training.text import any_scene
 from models_demo.world import View, draw, placed
 
-_SHIFT = 8.0
+_SHIFT = 3.0
 _UNTOLD = 0.1
 _RATE, _MATRICES = 3e-3, 12e-3
 
@@ -30,10 +30,11 @@ class Stage:
     sizes: Sequence[tuple[int, int, int]]
 
 
+# Small views first: they show as much of a shape, the difficult part, as large ones.
 _STAGES = (
-    Stage(16000, 16, ((5, 8, 12), (7, 6, 12), (5, 10, 10), (7, 8, 8), (4, 10, 14))),
-    Stage(24000, 8, ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))),
-    Stage(26000, 2, ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))),
+    Stage(14000, 32, ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))),
+    Stage(20000, 8, ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))),
+    Stage(21500, 2, ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))),
 )
 
 
