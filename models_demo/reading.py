@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn.functional import avg_pool2d
 
 from models_demo.world import (
+    CHOICES,
     COLOURS,
     DIRECTIONS,
     PANS,
@@ -49,9 +51,7 @@ class Reading:
 
     def differences(self, asked: Combination) -> list[str]:
         """The fields that are other than was asked. A scene that stands still has no speed."""
-        names = ["shape", "colour", "size", "motion", "speed", "background", "pattern"]
-        if asked.motion == STILL:
-            names.remove("speed")
+        names = (name for name in CHOICES if name != "speed" or asked.motion != STILL)
         return [name for name in names if getattr(self, name) != getattr(asked, name)]
 
 
@@ -175,12 +175,14 @@ def _unit_mask(name: str) -> tuple[torch.Tensor, torch.Tensor, float]:
     return (distance(name, places.view(1, -1), places.view(-1, 1), 1.0) < 0).float(), places, 1e-4
 
 
+@cache
 def _unit_area(name: str) -> float:
     """Of the shape of radius 1."""
     mask, _, pixel = _unit_mask(name)
     return mask.sum().item() * pixel
 
 
+@cache
 def _unit_drop(name: str) -> float:
     """How far below its centre the shape of radius 1 has its middle of mass."""
     mask, places, _ = _unit_mask(name)

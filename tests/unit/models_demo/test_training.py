@@ -91,7 +91,7 @@ def test_latents_are_a_linear_map_of_cells_and_back():
 
 
 @pytest.mark.parametrize("block", [None, 1, 3])
-def test_noise_levels_are_shares_and_no_frame_has_less_than_one_before_it_in_a_staircase(block):
+def test_noise_levels_are_shares_one_for_each_frame(block):
     dice = random.Random(5)
     for _ in range(200):
         levels = noise_levels(6, block, dice)
@@ -99,13 +99,14 @@ def test_noise_levels_are_shares_and_no_frame_has_less_than_one_before_it_in_a_s
         assert ((levels >= 0) & (levels <= 1)).all()
 
 
-def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
+@pytest.mark.parametrize("matrices", [0.0, 1e-2])
+def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path, matrices):
     target = torch.randn(3, 4, generator=torch.Generator().manual_seed(6))
 
     def course(folder, steps):
         folder.mkdir(exist_ok=True)
         torch.manual_seed(7)
-        return Course("line", folder, torch.nn.Linear(4, 3), steps=steps, rate=1e-2)
+        return Course("line", folder, torch.nn.Linear(4, 3), steps=steps, rate=1e-2, matrices=matrices)
 
     class Interrupted(Exception):
         pass
