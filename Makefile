@@ -51,6 +51,10 @@ sim: setup ## run ten thousand seeds of the simulated fleet
 faults: setup ## try every fault against real processes and print the table
 	$(BIN)/python -m tests.faults
 
+.PHONY: train-demo
+train-demo: setup ## train the demo weights again, or go on with it; takes hours and writes models_demo/weights
+	$(BIN)/python -m models_demo.training
+
 .PHONY: prometheus
 PROMETHEUS := build/prometheus
 prometheus: setup ## try dashboard and rules against a real Prometheus; unpacks Debian's into build/ where none is installed

@@ -142,3 +142,39 @@ def video_vae() -> Any:
         latents_mean=[0.0] * 16,
         latents_std=[1.0] * 16,
     ).eval()
+
+
+def flow_scheduler(flow_shift: float) -> Any:
+    """That of SkyReels-V2 and Wan 2.1, which spaces its steps by the shift."""
+    return diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=flow_shift, num_train_timesteps=1000
+    )
+
+
+def stable_video_scheduler() -> Any:
+    """That of the XT checkpoint of Stable Video Diffusion."""
+    return diffusers.EulerDiscreteScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        steps_offset=1,
+        rescale_betas_zero_snr=False,
+    )
+
+
+def image_processor() -> Any:
+    """CLIP's, as the XT checkpoint has it."""
+    return transformers.CLIPImageProcessor(
+        crop_size={"height": 224, "width": 224},
+        size={"shortest_edge": 224},
+        image_mean=[0.48145466, 0.4578275, 0.40821073],
+        image_std=[0.26862954, 0.26130258, 0.27577711],
+    )

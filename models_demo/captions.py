@@ -48,7 +48,6 @@ _SPEEDS: Mapping[str, Sequence[str]] = {
 _PATTERNS: Mapping[str, Sequence[str]] = {
     "plain": ("plain",),
     "striped": ("striped", "stripy"),
-    "checked": ("checked", "checkered", "chequered"),
 }
 _PLACES = ("over", "over", "on", "in front of", "against", "before")
 _BEHIND = ("background", "background", "backdrop", "wall")

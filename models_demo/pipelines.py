@@ -8,7 +8,13 @@ from safetensors.torch import load_file
 
 from models_demo.architectures import (
     diffusers,
+    flow_scheduler,
+    image_encoder,
+    image_processor,
+    image_to_video_unet,
+    image_vae,
     skyreels_transformer,
+    stable_video_scheduler,
     text_encoder,
     tokenizer,
     video_vae,
@@ -18,6 +24,17 @@ from models_demo.architectures import (
 WEIGHTS = Path(__file__).parent / "weights"
 
 
+def stable_video() -> Any:
+    """Stable Video Diffusion, as the XT checkpoint."""
+    return diffusers.StableVideoDiffusionPipeline(
+        vae=_filled(image_vae(), "image_vae"),
+        image_encoder=_filled(image_encoder(), "image_encoder"),
+        unet=_filled(image_to_video_unet(), "image_to_video"),
+        scheduler=stable_video_scheduler(),
+        feature_extractor=image_processor(),
+    )
+
+
 def skyreels() -> Any:
     """SkyReels-V2 DF, with steps spaced for the few tokens of its pictures, not as in the 540P checkpoint."""
     return diffusers.SkyReelsV2DiffusionForcingPipeline(
@@ -25,7 +42,7 @@ def skyreels() -> Any:
         text_encoder=_filled(text_encoder(), "text_encoder"),
         transformer=_filled(skyreels_transformer(), "text_to_video"),
         vae=_filled(video_vae(), "video_vae"),
-        scheduler=_scheduler(flow_shift=3.0),
+        scheduler=flow_scheduler(3.0),
     )
 
 
@@ -38,7 +55,7 @@ def wan() -> Any:
         text_encoder=_filled(text_encoder(), "text_encoder"),
         transformer=transformer,
         vae=_filled(video_vae(), "video_vae"),
-        scheduler=_scheduler(flow_shift=3.0),
+        scheduler=flow_scheduler(3.0),
     )
 
 
@@ -59,9 +76,3 @@ def _filled(model: Any, part: str) -> Any:
     weights = load_file(WEIGHTS / part / "model.safetensors")
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model
-
-
-def _scheduler(flow_shift: float) -> Any:
-    return diffusers.UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=flow_shift, num_train_timesteps=1000
-    )

@@ -226,15 +226,9 @@ def _pattern(share: torch.Tensor, counts: torch.Tensor) -> tuple[str, float]:
     waves = (share.clamp(0, 1) - mean) * weight
     if (waves.square().sum() / weight.sum().clamp(min=1)).sqrt() < _LEAST_CONTRAST:
         return "plain", 0.0
-    rows, columns = share.shape[1:]
+    columns = share.shape[2]
     across = torch.polar(torch.ones(columns), (torch.arange(columns) + 0.5) * _STEP * 2 * math.pi / PERIOD)
-    down = torch.polar(torch.ones(rows), (torch.arange(rows) + 0.5) * _STEP * 2 * math.pi / PERIOD)
-    by_row = (waves.to(torch.complex64) * across).sum(dim=2)
-    striped = by_row.sum(dim=1)
-    one, other = (by_row * down).sum(dim=1), (by_row * down.conj()).sum(dim=1)
-    if striped.abs().mean() > (one.abs() + other.abs()).mean() / 2:
-        return "striped", _drift(striped)
-    return "checked", (_drift(one) + _drift(other)) / 2
+    return "striped", _drift((waves.to(torch.complex64) * across).sum(dim=(1, 2)))
 
 
 def _drift(component: torch.Tensor) -> float:

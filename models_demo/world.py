@@ -41,9 +41,9 @@ SPEEDS = {"slowly": 1.25, "steadily": 2.5, "quickly": 5.0}
 ZOOM_RATE = 1 / 640
 """A zoom makes things larger by exp(ZOOM_RATE · speed) a frame."""
 
-PATTERNS = ("plain", "striped", "checked")
+PATTERNS = ("plain", "striped")
 PERIOD = 176.0
-"""Of stripes and checks, in pixels."""
+"""Of upright stripes, in pixels."""
 
 
 _QUICKEST_PAN = 4.0
@@ -92,8 +92,8 @@ class Scene:
     combination: Combination
     x: float
     y: float
-    shift: tuple[float, float]
-    """Of the pattern."""
+    shift: float
+    """Of the stripes."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def random_combination(dice: random.Random) -> Combination:
         motion=motion,
         speed="steadily" if motion == STILL else dice.choice(list(SPEEDS)),
         background=dice.choice([name for name in COLOURS if name != colour]),
-        pattern=dice.choice(PATTERNS[1:]) if motion in PANS else dice.choices(PATTERNS, weights=[2, 1, 1])[0],
+        pattern="striped" if motion in PANS else dice.choices(PATTERNS, weights=[2, 1])[0],
     )
 
 
@@ -140,8 +140,7 @@ def placed(combination: Combination, frames: int, height: int, width: int, dice:
         lowest, highest = radius - min(travelled, 0), length - radius - max(travelled, 0)
         middle = (length - travelled) / 2
         start.append(dice.uniform(lowest, highest) if lowest < highest else middle + dice.uniform(-0.2, 0.2) * length)
-    shift = (dice.uniform(0, PERIOD), dice.uniform(0, PERIOD))
-    return Scene(combination, start[0], start[1], shift)
+    return Scene(combination, start[0], start[1], shift=dice.uniform(0, PERIOD))
 
 
 def _way(what: Combination) -> tuple[float, float]:
@@ -156,21 +155,47 @@ def _way(what: Combination) -> tuple[float, float]:
 def draw(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     """The scene's pictures at these frame numbers: (frames, 3, rows, columns), in -1…1."""
     what = scene.combination
-    time = torch.tensor(frames, dtype=torch.float32).view(-1, 1, 1)
-    down = _places(view.top, view.height, view.step).view(1, -1, 1)
-    across = _places(view.left, view.width, view.step).view(1, 1, -1)
-    to_right, to_bottom = _way(what)
-    x, y = across - scene.x - to_right * time, down - scene.y - to_bottom * time
+    light, dark, colour = (torch.tensor(tone).view(3, 1, 1) for tone in (*tones(what.background), COLOURS[what.colour]))
+    behind = light.expand(len(frames), 3, 1, 1)
+    if what.pattern == "striped":
+        waves = (stripes(scene, frames, view).remainder(1) - 0.5).abs() * PERIOD - PERIOD / 4
+        behind = light + (dark - light) * _coverage(waves, view.step / _zoom(what, frames))[:, None, None]
+    return (behind + (colour - behind) * silhouette(scene, frames, view)[:, None]) * 2 - 1
+
+
+def silhouette(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
+    """How much of each pixel the shape covers, 0…1: (frames, rows, columns)."""
+    what, zoom = scene.combination, _zoom(scene.combination, frames)
+    x, y = (offset / zoom for offset in offsets(scene, frames, view))
+    outside = distance(what.shape, x[:, None, :], y[:, :, None], SIZES[what.size])
+    return _coverage(outside, (view.step / zoom)[..., None])
+
+
+def offsets(scene: Scene, frames: Sequence[int], view: View) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far pixels are from the shape's middle, to the right (frames, columns) and down (frames, rows)."""
+    to_right, to_bottom = _way(scene.combination)
+    x = _places(view.left, view.width, view.step) - scene.x - to_right * _column(frames)
+    y = _places(view.top, view.height, view.step) - scene.y - to_bottom * _column(frames)
+    return x, y
+
+
+def stripes(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
+    """How many periods columns of pixels are to the right of the middle of a light stripe: (frames, columns)."""
+    what = scene.combination
+    # Before a moving camera stripes and shape are one; otherwise only the shape moves.
+    way = 0.0 if what.motion in DIRECTIONS else _way(what)[0]
+    across = _places(view.left, view.width, view.step) - scene.x - way * _column(frames)
+    return (across / _zoom(what, frames) + scene.shift) / PERIOD
+
+
+def _zoom(what: Combination, frames: Sequence[int]) -> torch.Tensor:
+    """How much larger than at first things are, shape (frames, 1)."""
     rate = ZOOMS.get(what.motion, 0) * SPEEDS[what.speed] * ZOOM_RATE
-    zoom = torch.exp(rate * time)
-    x, y, pixel = x / zoom, y / zoom, view.step / zoom
-    inside = _coverage(distance(what.shape, x, y, SIZES[what.size]), pixel).unsqueeze(1)
-    # Before a moving camera pattern and shape are one; otherwise only the shape moves.
-    moves = what.motion in DIRECTIONS
-    behind_x, behind_y = (across - scene.x, down - scene.y) if moves else (x, y)
-    behind = _background(what, behind_x + scene.shift[0], behind_y + scene.shift[1], pixel)
-    colour = torch.tensor(COLOURS[what.colour]).view(1, 3, 1, 1)
-    return (behind + (colour - behind) * inside) * 2 - 1
+    return torch.exp(rate * _column(frames))
+
+
+def _column(frames: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(frames, dtype=torch.float32).view(-1, 1)
 
 
 def distance(shape: str, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
@@ -196,23 +221,3 @@ def _places(start: int, count: int, step: int) -> torch.Tensor:
 def _coverage(distances: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
     """How much of each pixel is inside, where edges are one pixel soft."""
     return (0.5 - distances / pixel).clamp(0, 1)
-
-
-def _background(what: Combination, across: torch.Tensor, down: torch.Tensor, pixel: torch.Tensor) -> torch.Tensor:
-    """Shape (frames, 3, rows, columns), in 0…1."""
-    first, second = (torch.tensor(tone).view(1, 3, 1, 1) for tone in tones(what.background))
-    match what.pattern:
-        case "striped":
-            share = _coverage(_wave(across), pixel)
-        case "checked":
-            one, other = _coverage(_wave(across), pixel), _coverage(_wave(down), pixel)
-            share = one + other - 2 * one * other
-        case _:
-            share = torch.zeros(())
-    share = share + torch.zeros_like(across + down + pixel)
-    return first + (second - first) * share.unsqueeze(1)
-
-
-def _wave(along: torch.Tensor) -> torch.Tensor:
-    """How far points are outside the odd ones of stripes half a period wide."""
-    return ((along / PERIOD).remainder(1) - 0.5).abs() * PERIOD - PERIOD / 4

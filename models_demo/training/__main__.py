@@ -7,9 +7,10 @@ import torch
 
 from models_demo.architectures import image_vae, video_vae
 from models_demo.pipelines import WEIGHTS
-from models_demo.training.cells import picture_cells, video_cells
+from models_demo.training.cells import picture_cells
 from models_demo.training.image_to_video import train_unet
 from models_demo.training.parts import keep
+from models_demo.training.sketches import sketches
 from models_demo.training.text import train_text_encoder
 from models_demo.training.text_to_video import train_transformer
 from models_demo.training.vae import IMAGE, VIDEO, train_vae
@@ -28,10 +29,10 @@ def main() -> None:
     text_encoder = train_text_encoder(folder, share)
     keep(text_encoder, weights, "text_encoder")
     torch.manual_seed(0)
-    cells, vae = video_cells(folder, share), video_vae()
-    train_vae(folder, share, VIDEO, cells, vae)
+    code, vae = sketches(folder, share), video_vae()
+    train_vae(folder, share, VIDEO, code, vae)
     keep(vae, weights, "video_vae")
-    keep(train_transformer(folder, share, cells, text_encoder), weights, "text_to_video")
+    keep(train_transformer(folder, share, code, text_encoder), weights, "text_to_video")
     torch.manual_seed(0)
     cells, vae = picture_cells(folder, share), image_vae()
     train_vae(folder, share, IMAGE, cells, vae)

@@ -1,4 +1,4 @@
-"""The latents of the demo models: principal components of what the small world and textures show in a cell.
+"""Principal components of cells: the linear codes that latents of the demo models are made of.
 
 A cell is what one latent stands for: 32 × 32 pixels, over four frames where a VAE shrinks time. Models are trained on
 latents that come straight from drawings at a quarter of the size, which is many times cheaper than an encoder; the VAE
@@ -6,7 +6,7 @@ then learns to decode them, and its encoder to make them.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import avg_pool2d
 
-from models_demo.textures import moving, texture
-from models_demo.world import View, draw, placed, random_combination
+from models_demo.textures import texture
+from models_demo.world import Scene, View, draw, placed, random_combination
 
 CELL, CHANNELS = 32, 16
-VIDEO_FRAMES = 4
 STEP = 4
 """One pixel in how many, along each side, a drawing for latents has."""
 _SIDE = CELL // STEP
@@ -28,40 +27,28 @@ _BUSY, _ANY = 40, 10
 
 @dataclass(frozen=True)
 class Cells:
-    """The linear map from cells to latents."""
+    """The linear map from what cells show to a few numbers."""
 
     mean: torch.Tensor
-    """Of cells, shape (frames · 192,)."""
+    """Of cells, shape (frames · values · 64,)."""
     components: torch.Tensor
-    """Shape (frames · 192, 16)."""
+    """Shape (frames · values · 64, channels)."""
+    frames: int
+    """Of a cell."""
 
-    @property
-    def frames(self) -> int:
-        """Of a cell."""
-        return len(self.mean) // (3 * _SIDE**2)
+    def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
+        """The latents of scenes of so many frames: (scenes, channels, latent frames, rows, columns)."""
+        view = View(height, width, step=STEP)
+        return self.of_pictures(torch.stack([draw(scene, range(frames), view) for scene in scenes]))
 
-    def latents(self, drawings: torch.Tensor) -> torch.Tensor:
-        """From drawings, (videos, frames, 3, height / 4, width / 4), to (videos, 16, latent frames, rows, columns)."""
+    def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
+        """The latents of drawings, (videos, frames, values, height / 4, width / 4), in the same shape."""
         return ((in_cells(drawings, self.frames) - self.mean) @ self.components).permute(0, 4, 1, 2, 3)
 
     def cells(self, latents: torch.Tensor) -> torch.Tensor:
         """The cells with these latents that are nearest to the mean: (videos, latent frames, rows, columns, …)."""
         back = torch.linalg.pinv(self.components)
         return latents.permute(0, 2, 3, 4, 1) @ back + self.mean
-
-
-def video_cells(folder: Path, share: float) -> Cells:
-    """Those of the small world in motion, with a few textures: kept in the folder, or fitted."""
-    videos, textures = max(20, round(3000 * share)), max(2, round(200 * share))
-
-    def drawing(number: int, dice: random.Random) -> torch.Tensor:
-        frames = 2 * VIDEO_FRAMES + 1
-        if number >= videos:
-            return avg_pool2d(moving(texture(384, 384, number), frames, 320, 320, dice), STEP)
-        scene = placed(random_combination(dice), frames, 320, 320, dice)
-        return draw(scene, range(frames), View(320, 320, step=STEP))
-
-    return _kept(folder / "video_cells.safetensors", drawing, videos + textures, VIDEO_FRAMES)
 
 
 def picture_cells(folder: Path, share: float) -> Cells:
@@ -72,49 +59,60 @@ def picture_cells(folder: Path, share: float) -> Cells:
             return avg_pool2d(texture(320, 320, number), STEP)[None]
         return draw(placed(random_combination(dice), 1, 320, 320, dice), [0], View(320, 320, step=STEP))
 
-    return _kept(folder / "picture_cells.safetensors", drawing, max(20, round(2000 * share)), 1)
+    return kept(
+        folder / "picture_cells.safetensors", lambda: fit(drawing, max(20, round(2000 * share)), CHANNELS, frames=1)
+    )
 
 
-def _kept(file: Path, drawing: Callable[[int, random.Random], torch.Tensor], count: int, frames: int) -> Cells:
+def kept(file: Path, make: Callable[[], Cells]) -> Cells:
+    """What is in the file, or is made now and kept there."""
     if not file.exists():
-        found = fit(drawing, count, frames)
-        save_file({"mean": found.mean, "components": found.components.contiguous()}, file)
-    return Cells(**load_file(file))
+        found = make()
+        frames = torch.tensor(found.frames)
+        save_file({"mean": found.mean, "components": found.components.contiguous(), "frames": frames}, file)
+    stored = load_file(file)
+    return Cells(stored["mean"], stored["components"], int(stored["frames"]))
 
 
-def fit(drawing: Callable[[int, random.Random], torch.Tensor], count: int, frames: int) -> Cells:
+def fit(
+    drawing: Callable[[int, random.Random], torch.Tensor],
+    count: int,
+    channels: int,
+    *,
+    frames: int,
+    is_centred: bool = True,
+) -> Cells:
     """Principal components, each scaled to the square root of its deviation: the large ones lead, but not by much.
 
-    `drawing` makes those with the numbers up to `count`, of shape (frames, 3, height / 4, width / 4).
+    `drawing` makes those with the numbers up to `count`, of shape (frames, values, height / 4, width / 4). Latents of
+    cells that show much have a mean square of one. Without a centre cells of zeros have latents of zeros.
     """
     dice = random.Random(1)
-    kept, usual = [], []
+    busy, usual = [], []
     for number in range(count):
         cells = in_cells(drawing(number, dice)[None], frames).flatten(0, 3)
-        busy = cells.std(dim=1).topk(min(_BUSY, len(cells))).indices  # most are flat
-        any_ones = cells[torch.tensor(dice.sample(range(len(cells)), _ANY))]
-        kept += [cells[busy], any_ones]
-        usual.append(any_ones)
-    cells = torch.cat(kept)
-    centred = cells - cells.mean(dim=0)
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
-    directions, variances = directions.flip(1)[:, :CHANNELS], variances.flip(0)[:CHANNELS]
+        busy.append(cells[cells.std(dim=1).topk(min(_BUSY, len(cells))).indices])  # most are flat
+        usual.append(cells[torch.tensor(dice.sample(range(len(cells)), _ANY))])
+    cells = torch.cat([*busy, *usual])
+    mean = torch.cat(usual).mean(dim=0) if is_centred else torch.zeros(cells.shape[1])
+    offsets = cells - cells.mean(dim=0) if is_centred else cells
+    variances, directions = torch.linalg.eigh(offsets.T @ offsets / len(offsets))
+    directions, variances = directions.flip(1)[:, :channels], variances.flip(0)[:channels]
     directions *= directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
     scaled = directions * variances**-0.25
-    mean = torch.cat(usual).mean(dim=0)
-    deviation = ((torch.cat(usual) - mean) @ scaled).square().mean().sqrt()
-    return Cells(mean, scaled / deviation)
+    deviation = ((torch.cat(busy) - mean) @ scaled).square().mean().sqrt()
+    return Cells(mean, scaled / deviation, frames)
 
 
 def in_cells(drawings: torch.Tensor, frames: int) -> torch.Tensor:
-    """(videos, latent frames, rows, columns, frames · 192). The first latent frame is the first frame repeated."""
+    """(videos, latent frames, rows, columns, frames · values · 64). The first frame fills a latent frame of its own."""
     start = drawings[:, :1].expand(-1, frames - 1, -1, -1, -1)
     groups = torch.cat((start, drawings), dim=1).unflatten(1, (-1, frames))
-    cells = groups.unflatten(5, (-1, _SIDE)).unflatten(4, (-1, _SIDE))  # videos, n, frames, 3, rows, 8, columns, 8
+    cells = groups.unflatten(5, (-1, _SIDE)).unflatten(4, (-1, _SIDE))  # …, n, frames, values, rows, 8, columns, 8
     return cells.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4)
 
 
 def as_drawing(cells: torch.Tensor, frames: int) -> torch.Tensor:
     """The opposite of `in_cells`, with all frames of the first latent frame."""
-    parts = cells.unflatten(4, (frames, 3, _SIDE, _SIDE)).permute(0, 1, 4, 5, 2, 6, 3, 7)
+    parts = cells.unflatten(4, (frames, -1, _SIDE, _SIDE)).permute(0, 1, 4, 5, 2, 6, 3, 7)
     return parts.flatten(6, 7).flatten(4, 5).flatten(1, 2)

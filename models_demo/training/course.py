@@ -9,8 +9,6 @@ from typing import Any
 import torch
 
 _WARM_UP = 200
-_SLOW_DOWN = 0.3
-"""The last share of the steps, in which rates fall to nothing."""
 _SAVE_SECONDS = 120.0
 _TELL_STEPS = 50
 _MEMORY = 0.999
@@ -83,7 +81,7 @@ class Course:
         value = loss(self.done, random.Random(self.done))
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        pace = min(1.0, (self.done + 1) / _WARM_UP, (self._steps - self.done) / (_SLOW_DOWN * self._steps))
+        pace = min(1.0, (self.done + 1) / _WARM_UP) * (1 - self.done / self._steps)
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self._rates, strict=True):
             group["lr"] = rate * pace

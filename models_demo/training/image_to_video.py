@@ -1,13 +1,14 @@
 """Trains the UNet of image to video, with CLIP's encoder: the camera pans to the right over the given picture."""
 
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from models_demo.architectures import image_encoder, image_to_video_unet
+from models_demo.architectures import image_encoder, image_processor, image_to_video_unet
 from models_demo.textures import texture
 from models_demo.training.cells import CELL, STEP, Cells
 from models_demo.training.course import Course
@@ -21,7 +22,6 @@ _LOWEST, _HIGHEST, _BEND = 0.002, 700.0, 7.0
 """Of the noise, and how its steps are spaced between: those of the XT checkpoint."""
 _WITHOUT_IMAGE = 0.15
 _FINE = STEP // 2
-_CLIP_MEAN, _CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def train_unet(folder: Path, share: float, cells: Cells) -> tuple[Any, Any]:
@@ -34,7 +34,7 @@ def train_unet(folder: Path, share: float, cells: Cells) -> tuple[Any, Any]:
     def loss(_step: int, dice: random.Random) -> torch.Tensor:
         frames, rows, columns = dice.choice(_SIZES)
         drawn = [_panned(frames, rows, columns, dice) for _ in range(_BATCH)]
-        latents = cells.latents(torch.stack([pictures for pictures, _, _ in drawn])).transpose(1, 2)
+        latents = cells.of_pictures(torch.stack([pictures for pictures, _, _ in drawn])).transpose(1, 2)
         told = torch.tensor([[dice.choice((5, 6, 7, 11, 23)), bucket, 0.02] for _, bucket, _ in drawn])
         seen = parts["encoder"](torch.stack([picture for _, _, picture in drawn])).image_embeds[:, None]
         blind = (torch.rand(_BATCH) < _WITHOUT_IMAGE).view(-1, 1, 1)
@@ -90,9 +90,19 @@ def _panned(frames: int, rows: int, columns: int, dice: random.Random) -> tuple[
     before, after = (where.clamp(max=mirrored.shape[2] - 1) for where in (before, before + 1))
     moved = mirrored[:, :, before] * (1 - part) + mirrored[:, :, after] * part
     small = avg_pool2d(moved.permute(2, 0, 1, 3), STEP // _FINE)
-    shown = interpolate(picture[None], (224, 224), mode="bilinear")[0] / 2 + 0.5
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (_CLIP_MEAN, _CLIP_DEVIATION))
-    return small, bucket, (shown - mean) / deviation
+    return small, bucket, _as_clip_sees(picture)
+
+
+def _as_clip_sees(picture: torch.Tensor) -> torch.Tensor:
+    """The picture as the pipeline shows it to CLIP: (3, 224, 224)."""
+    clip = _clip()
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (clip.image_mean, clip.image_std))
+    return (interpolate(picture[None], (224, 224), mode="bilinear")[0] / 2 + 0.5 - mean) / deviation
+
+
+@cache
+def _clip() -> Any:
+    return image_processor()
 
 
 def _is_inner(name: str) -> bool:

@@ -10,14 +10,17 @@ import torch
 
 from models_demo.architectures import skyreels_transformer, tokenizer
 from models_demo.captions import caption
-from models_demo.training.cells import CELL, STEP, VIDEO_FRAMES, Cells
+from models_demo.training.cells import CELL
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
+from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Parts, Sketches
 from models_demo.training.text import any_scene
-from models_demo.world import View, draw, placed
+from models_demo.world import placed
 
 _SHIFT = 3.0
 _UNTOLD = 0.1
+_MISLED = Parts(behind=1.0, colour=1.0, stripes=1.0, offsets=0.0, mask=0.4)
+"""How far guidance leads each part astray."""
 _RATE, _MATRICES = 3e-3, 12e-3
 
 
@@ -26,19 +29,24 @@ class Stage:
     """Some steps on videos of the same few sizes: (latent frames, rows, columns) of latents."""
 
     until: int
-    batch: int
+    tokens: int
+    """About how many a step has."""
     sizes: Sequence[tuple[int, int, int]]
 
 
-# Small views first: they show as much of a shape, the difficult part, as large ones.
+# Small views first: they show as much of a shape, the difficult part, as large ones. Some larger ones tell how far a
+# view may reach.
+_SMALL = ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))
+_MIDDLE = ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))
+_LARGE = ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))
 _STAGES = (
-    Stage(14000, 32, ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))),
-    Stage(20000, 8, ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))),
-    Stage(21500, 2, ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))),
+    Stage(9500, 1920, (*_SMALL, *_SMALL, *_MIDDLE[:4])),
+    Stage(12200, 2240, (*_MIDDLE, (5, 6, 8), (7, 6, 6))),
+    Stage(13000, 4000, _LARGE),
 )
 
 
-def train_transformer(folder: Path, share: float, cells: Cells, text_encoder: Any) -> Any:
+def train_transformer(folder: Path, share: float, sketches: Sketches, text_encoder: Any) -> Any:
     """The transformer of SkyReels-V2, trained for a share of its steps."""
     torch.manual_seed(0)
     model = skyreels_transformer()
@@ -49,7 +57,8 @@ def train_transformer(folder: Path, share: float, cells: Cells, text_encoder: An
     def loss(step: int, dice: random.Random) -> torch.Tensor:
         stage = next(stage for stage in _STAGES if step < stage.until * share)
         frames, rows, columns = dice.choice(stage.sizes)
-        latents, texts = batch(cells, stage.batch, frames, rows, columns, dice)
+        videos = max(1, stage.tokens // (frames * rows * columns // 4))
+        latents, texts = batch(sketches, videos, frames, rows, columns, dice)
         with torch.no_grad():
             told = embedded(text_encoder, words, texts)
         block = dice.choice((None, None, 1, 2, 3, 5))
@@ -65,17 +74,16 @@ def _is_inner(name: str) -> bool:
 
 
 def batch(
-    cells: Cells, videos: int, frames: int, rows: int, columns: int, dice: random.Random
+    sketches: Sketches, videos: int, frames: int, rows: int, columns: int, dice: random.Random
 ) -> tuple[torch.Tensor, list[str]]:
     """Latents of scenes, (videos, 16, frames, rows, columns), and what is said of them."""
     height, width, pictures = rows * CELL, columns * CELL, VIDEO_FRAMES * (frames - 1) + 1
-    drawings, texts = [], []
+    scenes, texts = [], []
     for _ in range(videos):
         combination = any_scene(dice)
-        scene = placed(combination, pictures, height, width, dice)
-        drawings.append(draw(scene, range(pictures), View(height, width, step=STEP)))
+        scenes.append(placed(combination, pictures, height, width, dice))
         texts.append("" if dice.random() < _UNTOLD else caption(combination, dice)[0])
-    return cells.latents(torch.stack(drawings)), texts
+    return sketches.of_scenes(scenes, pictures, height, width), texts
 
 
 def noise_levels(frames: int, block: int | None, dice: random.Random) -> torch.Tensor:
@@ -104,17 +112,31 @@ def shifted(level: float) -> float:
 
 def _any_level(dice: random.Random) -> float:
     level = dice.random()
-    return shifted(level) if dice.random() < 0.3 else level
+    return shifted(level) if dice.random() < 0.6 else level
 
 
 def forcing_loss(
     model: Any, latents: torch.Tensor, levels: torch.Tensor, texts: Any, *, slow: torch.Tensor, block: int | None
 ) -> torch.Tensor:
-    """How far the model is from the way between the latents and noise; frames without noise do not count."""
+    """How far the model is from the way between the latents and noise; frames without noise do not count.
+
+    The latents it is given are sometimes too strong or weak, as guidance makes them, the more so the more noise there
+    is, and it is to find the right ones nevertheless.
+    """
     noise = torch.randn_like(latents)
     share = levels[:, None, :, None, None]
-    noisy = latents + share * (noise - latents)
+    off = latents * _strength(len(latents))
+    wanted = noise - latents + (1 - share) * off
+    noisy = latents + share * wanted
     timesteps = (levels * 1000).round().clamp(max=999)
-    wrong = predicted(model, noisy, timesteps, texts, slow=slow, block=block) - (noise - latents)
+    wrong = predicted(model, noisy, timesteps, texts, slow=slow, block=block) - wanted
     counts = (share > 0).to(wrong.dtype)
     return (wrong.square() * counts).sum() / (counts.sum() * wrong[0, :, 0].numel()).clamp(min=1)
+
+
+def _strength(videos: int) -> torch.Tensor:
+    """By how much latents are too strong, of themselves: alike within what channels stand for, not for offsets."""
+    of_parts = torch.rand(videos, len(_MISLED)) * 2.3 - 0.3
+    of_parts *= (torch.rand(videos, len(_MISLED)) < 0.2) * torch.tensor(_MISLED)
+    widths = torch.tensor([part.stop - part.start for part in CHANNELS_OF])
+    return torch.repeat_interleave(of_parts, widths, dim=1)[..., None, None, None]

@@ -1,21 +1,20 @@
-"""Trains the two VAEs: their decoders to paint what the cells' latents stand for, their encoders to make them."""
+"""Trains the two VAEs: their decoders to paint what latents stand for, their encoders to make them."""
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.functional import avg_pool2d
 
 from models_demo.textures import moving, texture
-from models_demo.training.cells import CELL, STEP, Cells
+from models_demo.training.cells import CELL, STEP
 from models_demo.training.course import Course
 from models_demo.training.text import any_scene
-from models_demo.world import View, draw, placed
+from models_demo.world import Scene, View, draw, placed
 
-_NOISE = 0.15
 _LOG_VARIANCE = -9.0
 _RATE, _MATRICES = 2e-3, 5e-3
 
@@ -23,11 +22,25 @@ Size = tuple[int, int, int]
 """Latent frames, rows and columns."""
 
 
+class Code(Protocol):
+    """What latents stand for."""
+
+    def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
+        """The latents of scenes of so many frames: (scenes, 16, latent frames, rows, columns)."""
+        ...
+
+    def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
+        """The latents of drawings, (videos, frames, 3, height / 4, width / 4), in the same shape."""
+        ...
+
+
 @dataclass(frozen=True)
 class Syllabus:
     """What a VAE is trained on."""
 
     name: str
+    frames: int
+    """Of a latent frame."""
     decoder_steps: int
     encoder_steps: int
     first_steps: int
@@ -39,10 +52,13 @@ class Syllabus:
     """About how many a step has."""
     textures: float
     """The share of pictures that are such."""
+    noise: float
+    """The most on latents that a decoder is to see through."""
 
 
 VIDEO = Syllabus(
     name="video",
+    frames=4,
     decoder_steps=2500,
     encoder_steps=1000,
     first_steps=600,
@@ -50,9 +66,11 @@ VIDEO = Syllabus(
     sizes=((2, 4, 4), (2, 6, 6), (2, 8, 8), (2, 7, 10), (3, 6, 7), (4, 5, 6), (8, 4, 4), (1, 10, 12)),
     batch_cells=256,
     textures=0.12,
+    noise=0.3,
 )
 IMAGE = Syllabus(
     name="image",
+    frames=1,
     decoder_steps=2500,
     encoder_steps=1500,
     first_steps=600,
@@ -60,22 +78,23 @@ IMAGE = Syllabus(
     sizes=((1, 4, 4), (1, 6, 6), (1, 8, 8), (1, 7, 10), (1, 10, 12)),
     batch_cells=160,
     textures=0.5,
+    noise=0.15,
 )
 
 
-def train_vae(folder: Path, share: float, syllabus: Syllabus, cells: Cells, vae: Any) -> None:
+def train_vae(folder: Path, share: float, syllabus: Syllabus, code: Code, vae: Any) -> None:
     """Train the decoder, then the encoder, each for a share of its steps.
 
     The decoder learns to see through some noise, which the latents of a transformer have.
     """
 
     def painting(step: int, dice: random.Random) -> torch.Tensor:
-        latents, pictures = _batch(syllabus, cells, step / share, dice)
-        noise = torch.rand(len(latents), 1, 1, 1, 1) * _NOISE
+        latents, pictures = _batch(syllabus, code, step / share, dice)
+        noise = torch.rand(len(latents), 1, 1, 1, 1) * syllabus.noise
         return (_decoded(vae, latents + noise * torch.randn_like(latents)) - pictures).abs().mean()
 
     def coding(step: int, dice: random.Random) -> torch.Tensor:
-        latents, pictures = _batch(syllabus, cells, step / share, dice)
+        latents, pictures = _batch(syllabus, code, step / share, dice)
         mean, log_variance = _encoded(vae, pictures)
         return (mean - latents).square().mean() + 0.01 * (log_variance - _LOG_VARIANCE).square().mean()
 
@@ -114,19 +133,22 @@ def _encoded(vae: Any, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return made.mean[:, :, None], made.logvar[:, :, None]
 
 
-def _batch(syllabus: Syllabus, cells: Cells, step: float, dice: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(syllabus: Syllabus, code: Code, step: float, dice: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents, and the pictures they stand for, (videos, frames, 3, height, width)."""
     sizes = syllabus.first_sizes if step < syllabus.first_steps else syllabus.sizes
     latent_frames, rows, columns = dice.choice(sizes)
-    height, width, frames = rows * CELL, columns * CELL, cells.frames * (latent_frames - 1) + 1
-    pictures, drawings = [], []
+    height, width, frames = rows * CELL, columns * CELL, syllabus.frames * (latent_frames - 1) + 1
+    drawn, scenes, textures = [], [], []
     for _ in range(max(1, syllabus.batch_cells // (latent_frames * rows * columns))):
         if dice.random() < syllabus.textures:
             room = texture(height + 96, width + 96, dice.getrandbits(32))
-            pictures.append(moving(room, frames, height, width, dice))
-            drawings.append(avg_pool2d(pictures[-1], STEP))
+            textures.append(moving(room, frames, height, width, dice))
         else:
-            scene = placed(any_scene(dice), frames, height, width, dice)
-            pictures.append(draw(scene, range(frames), View(height, width)))
-            drawings.append(draw(scene, range(frames), View(height, width, step=STEP)))
-    return cells.latents(torch.stack(drawings)), torch.stack(pictures)
+            scenes.append(placed(any_scene(dice), frames, height, width, dice))
+            drawn.append(draw(scenes[-1], range(frames), View(height, width)))
+    latents = []
+    if scenes:
+        latents.append(code.of_scenes(scenes, frames, height, width))
+    if textures:
+        latents.append(code.of_pictures(torch.stack([avg_pool2d(pictures, STEP) for pictures in textures])))
+    return torch.cat(latents), torch.stack(drawn + textures)

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "pip install ./clients/python": "tests/e2e/platform/test_examples.py",
     "forge probe": "tests/e2e/measured/test_documented_probes.py",
     "python -m models_demo.training": "tests/unit/models_demo/test_training.py",
+    "make train-demo": "tests/unit/models_demo/test_training.py",
 }
 """Lines that are not run here, by what is in them, with the file that does what they do."""
 NEEDS_A_GPU = ("python -m bench.engine_gpu    ", "python -m bench.engine_gpu svd")

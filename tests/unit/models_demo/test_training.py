@@ -82,12 +82,12 @@ def test_cells_are_the_drawing_cut_up_with_its_first_frame_four_times():
 def test_latents_are_a_linear_map_of_cells_and_back():
     torch.manual_seed(3)
     directions, _ = torch.linalg.qr(torch.randn(768, 16))
-    cells = Cells(torch.randn(768), directions)
+    cells = Cells(torch.randn(768), directions, FRAMES)
     latents = torch.randn(1, 16, 2, 3, 4)
     drawing = as_drawing(cells.cells(latents), FRAMES)
-    first = torch.randn(1, 16, 2, 3, 4)
-    assert cells.latents(drawing[:, 3:]).shape == first.shape
-    assert torch.allclose(cells.latents(drawing[:, 3:])[:, :, 1], latents[:, :, 1], atol=1e-4)
+    back = cells.of_pictures(drawing[:, 3:])
+    assert back.shape == latents.shape
+    assert torch.allclose(back[:, :, 1], latents[:, :, 1], atol=1e-4)
 
 
 @pytest.mark.parametrize("block", [None, 1, 3])

@@ -18,7 +18,7 @@ def a_scene(**changes):
         "background": "blue",
         "pattern": "plain",
     }
-    return Scene(Combination(**{**told, **changes}), x=100.0, y=80.0, shift=(11.0, 23.0))
+    return Scene(Combination(**{**told, **changes}), x=100.0, y=80.0, shift=11.0)
 
 
 def colour_at(picture, x, y):
@@ -36,7 +36,7 @@ def test_a_shape_is_where_its_speed_has_brought_it_and_nowhere_else():
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_a_part_of_a_picture_is_cut_from_the_whole(motion):
-    scene = a_scene(motion=motion, pattern="checked")
+    scene = a_scene(motion=motion, pattern="striped")
     whole = draw(scene, [0, 5], View(160, 320))
     part = draw(scene, [0, 5], View(64, 96, top=32, left=64))
     assert torch.allclose(part, whole[..., 32:96, 64:160], atol=1e-5)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.random_weights.painting import mixing, soften
 from services.inference_worker.adapters.engines.random_weights.tokenizer import byte_tokenizer
@@ -50,9 +51,7 @@ def build_skyreels(generator: torch.Generator) -> Any:
             rope_max_seq_len=1024,
         ).eval(),
         vae=_vae(generator).eval(),
-        scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0, num_train_timesteps=1000
-        ),
+        scheduler=flow_scheduler(8.0),
     )
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from services.inference_worker.adapters.engines.libraries import diffusers, transformers
+from models_demo.architectures import image_encoder, image_processor, stable_video_scheduler
+from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.random_weights.painting import soften
 
 _SCALING = 0.18215
@@ -18,40 +19,10 @@ def build_stable_video(generator: torch.Generator) -> Any:
     """
     return diffusers.StableVideoDiffusionPipeline(
         vae=_vae(generator).eval(),
-        image_encoder=transformers.CLIPVisionModelWithProjection(
-            transformers.CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                projection_dim=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=224,  # what the pipeline resizes to, whatever the model
-                patch_size=32,
-                hidden_act="gelu",
-            )
-        ).eval(),
+        image_encoder=image_encoder(),
         unet=_unet(generator).eval(),
-        scheduler=diffusers.EulerDiscreteScheduler(
-            num_train_timesteps=1000,
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            prediction_type="v_prediction",
-            interpolation_type="linear",
-            use_karras_sigmas=True,
-            sigma_min=0.002,
-            sigma_max=700.0,
-            timestep_spacing="leading",
-            timestep_type="continuous",
-            steps_offset=1,
-            rescale_betas_zero_snr=False,
-        ),
-        feature_extractor=transformers.CLIPImageProcessor(
-            crop_size={"height": 224, "width": 224},
-            size={"shortest_edge": 224},
-            image_mean=[0.48145466, 0.4578275, 0.40821073],
-            image_std=[0.26862954, 0.26130258, 0.27577711],
-        ),
+        scheduler=stable_video_scheduler(),
+        feature_extractor=image_processor(),
     )
 
 

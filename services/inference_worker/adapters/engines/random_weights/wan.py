@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler
 from services.inference_worker.adapters.engines.libraries import diffusers
 from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
 
@@ -32,7 +33,5 @@ def build_wan(generator: torch.Generator) -> Any:
             rope_max_seq_len=1024,
         ).eval(),
         vae=kin.vae,
-        scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, num_train_timesteps=1000
-        ),
+        scheduler=flow_scheduler(3.0),
     )
