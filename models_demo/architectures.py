@@ -14,6 +14,8 @@ transformers: Any = _transformers
 
 TEXT_TOKENS = 512
 _TEXT_CHANNELS = 64
+VIDEO_CHANNELS = 20
+"""Of the latents of videos."""
 _PATCH = 2
 _SPECIAL = ["<pad>", "</s>", "<unk>"]
 _TRANSFORMER: dict[str, Any] = {
@@ -21,8 +23,8 @@ _TRANSFORMER: dict[str, Any] = {
     # Few heads: only the fast ones of a head's rotations tell neighbours apart, and a wider head has more of them.
     "num_attention_heads": 2,
     "attention_head_dim": 64,
-    "in_channels": 16,
-    "out_channels": 16,
+    "in_channels": VIDEO_CHANNELS,
+    "out_channels": VIDEO_CHANNELS,
     "text_dim": _TEXT_CHANNELS,
     "freq_dim": 64,
     "ffn_dim": 512,
@@ -129,7 +131,7 @@ def video_vae() -> Any:
     """Wan's, which shrinks by 32 instead of 8, half of which is a patch of pixels, and by 4 in time."""
     return diffusers.AutoencoderKLWan(
         base_dim=8,
-        z_dim=16,
+        z_dim=VIDEO_CHANNELS,
         dim_mult=[1, 1, 2, 4, 8],
         num_res_blocks=1,
         # One entry per halving that the pipeline counts; the last stands for the patch. Read from the front by the
@@ -139,8 +141,8 @@ def video_vae() -> Any:
         in_channels=3 * _PATCH**2,
         out_channels=3 * _PATCH**2,
         scale_factor_spatial=32,
-        latents_mean=[0.0] * 16,
-        latents_std=[1.0] * 16,
+        latents_mean=[0.0] * VIDEO_CHANNELS,
+        latents_std=[1.0] * VIDEO_CHANNELS,
     ).eval()
 
 

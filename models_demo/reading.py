@@ -34,6 +34,8 @@ _LEAST_SHARE = 0.002
 _LEAST_CONTRAST = 0.2
 """Of a pattern, as the deviation of how much of the darker tone a pixel has."""
 _ENOUGH_FRAMES = 5
+_APART = 8
+"""How many frames pictures are apart that are compared to see the camera move."""
 _LEAST_SPEED = min(SPEEDS.values()) / 2
 
 
@@ -236,3 +238,27 @@ def _drift(component: torch.Tensor) -> float:
     turns = (component[1:] * component[:-1].conj()).angle()
     phase = torch.cat((torch.zeros(1), turns.cumsum(0)))
     return _slope(torch.arange(len(phase)), phase) * PERIOD / 2 / math.pi
+
+
+def panned(video: torch.Tensor) -> float:
+    """How many pixels a frame a camera goes to the right over whatever it sees: of (frames, height, width, 3).
+
+    Pictures some frames apart are laid over each other, the later one further to the right, where they differ least.
+    """
+    pixels = avg_pool2d(video.permute(0, 3, 1, 2).float() / 255, _STEP)
+    apart = min(len(pixels) - 1, _APART)
+    before, after = pixels[:-apart], pixels[apart:]
+    most = min(pixels.shape[3] // 2, math.ceil(apart * 2 * max(SPEEDS.values()) / _STEP))
+
+    def difference(shift: int) -> float:
+        width = pixels.shape[3] - abs(shift)
+        first = before[..., max(shift, 0) : max(shift, 0) + width]
+        second = after[..., max(-shift, 0) : max(-shift, 0) + width]
+        return (first - second).square().mean().item()
+
+    found = [difference(shift) for shift in range(-most, most + 1)]
+    least = min(range(1, len(found) - 1), key=lambda place: found[place])
+    left, middle, right = found[least - 1 : least + 2]
+    bend = left - 2 * middle + right
+    between = 0.5 * (left - right) / bend if bend > 0 else 0.0
+    return (least - most + between) * _STEP / apart

@@ -159,19 +159,19 @@ def draw(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     behind = light.expand(len(frames), 3, 1, 1)
     if what.pattern == "striped":
         waves = (stripes(scene, frames, view).remainder(1) - 0.5).abs() * PERIOD - PERIOD / 4
-        behind = light + (dark - light) * _coverage(waves, view.step / _zoom(what, frames))[:, None, None]
+        behind = light + (dark - light) * _coverage(waves, view.step / zoom(what, frames))[:, None, None]
     return (behind + (colour - behind) * silhouette(scene, frames, view)[:, None]) * 2 - 1
 
 
 def silhouette(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     """How much of each pixel the shape covers, 0…1: (frames, rows, columns)."""
-    what, zoom = scene.combination, _zoom(scene.combination, frames)
-    x, y = (offset / zoom for offset in offsets(scene, frames, view))
+    what, larger = scene.combination, zoom(scene.combination, frames)
+    x, y = (offset / larger for offset in offsets(scene, frames, view))
     outside = distance(what.shape, x[:, None, :], y[:, :, None], SIZES[what.size])
-    return _coverage(outside, (view.step / zoom)[..., None])
+    return _coverage(outside, (view.step / larger)[..., None])
 
 
-def offsets(scene: Scene, frames: Sequence[int], view: View) -> tuple[torch.Tensor, torch.Tensor]:
+def offsets(scene: Scene, frames: Sequence[float], view: View) -> tuple[torch.Tensor, torch.Tensor]:
     """How far pixels are from the shape's middle, to the right (frames, columns) and down (frames, rows)."""
     to_right, to_bottom = _way(scene.combination)
     x = _places(view.left, view.width, view.step) - scene.x - to_right * _column(frames)
@@ -185,16 +185,16 @@ def stripes(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     # Before a moving camera stripes and shape are one; otherwise only the shape moves.
     way = 0.0 if what.motion in DIRECTIONS else _way(what)[0]
     across = _places(view.left, view.width, view.step) - scene.x - way * _column(frames)
-    return (across / _zoom(what, frames) + scene.shift) / PERIOD
+    return (across / zoom(what, frames) + scene.shift) / PERIOD
 
 
-def _zoom(what: Combination, frames: Sequence[int]) -> torch.Tensor:
+def zoom(what: Combination, frames: Sequence[int]) -> torch.Tensor:
     """How much larger than at first things are, shape (frames, 1)."""
     rate = ZOOMS.get(what.motion, 0) * SPEEDS[what.speed] * ZOOM_RATE
     return torch.exp(rate * _column(frames))
 
 
-def _column(frames: Sequence[int]) -> torch.Tensor:
+def _column(frames: Sequence[float]) -> torch.Tensor:
     return torch.tensor(frames, dtype=torch.float32).view(-1, 1)
 
 

@@ -38,7 +38,7 @@ def embedded(text_encoder: Any, tokenizer: Any, texts: list[str]) -> Texts:
 def predicted(
     model: Any, latents: torch.Tensor, timesteps: torch.Tensor, texts: Texts, *, slow: torch.Tensor, block: int | None
 ) -> torch.Tensor:
-    """What the model predicts for latents of shape (videos, 16, frames, h, w), of timesteps (videos, frames).
+    """What the model predicts for latents of shape (videos, channels, frames, h, w), of timesteps (videos, frames).
 
     `slow` says which videos have 16 frames a second. With a `block` frames see those up to the end of their block.
     """

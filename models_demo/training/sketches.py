@@ -8,15 +8,29 @@ and the same in all cells: a transformer has to find them but once.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import avg_pool2d
 
+from models_demo.architectures import VIDEO_CHANNELS
 from models_demo.textures import moving, texture
-from models_demo.training.cells import CELL, CHANNELS, STEP, Cells, as_drawing, fit, in_cells, kept
-from models_demo.world import COLOURS, Scene, View, offsets, placed, random_combination, silhouette, stripes, tones
+from models_demo.training.cells import CELL, STEP, Cells, as_drawing, fit, in_cells, kept
+from models_demo.world import (
+    COLOURS,
+    SIZES,
+    Scene,
+    View,
+    offsets,
+    placed,
+    random_combination,
+    silhouette,
+    stripes,
+    tones,
+    zoom,
+)
 
 VIDEO_FRAMES = 4
 """Of a cell."""
@@ -31,17 +45,25 @@ class Parts(NamedTuple):
     """The shape's."""
     stripes: Any
     """The cosine and sine of the place among them."""
+    place: Any
+    """How far the place is to which the shape gets half way through the video, to the right and down."""
+    time: Any
+    """How far into the video it is, from half way."""
     offsets: Any
     """How far the shape's middle is, to the right and down."""
+    radius: Any
+    """The shape's."""
     mask: Any
     """The components of how much of the second colour there is."""
 
 
-CHANNELS_OF = Parts(slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 10), slice(10, CHANNELS))
+CHANNELS_OF = Parts(*(slice(*ends) for ends in pairwise((0, 3, 6, 8, 10, 11, 13, 14, VIDEO_CHANNELS))))
 _BEHIND_SCALE, _COLOUR_SCALE, _MASK_SCALE = 2.0, 1.3, 1.6
 _FAR, _NEAR = 7.5, 288.0
 """Offsets grow by a unit in 38 pixels next to the shape, and up to 7.5 far from it: they are the first thing that comes
 out of noise, since all else follows from them."""
+_FRAMES_A_UNIT = 10.0
+_RADIUS_SCALE = 2.5
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -52,29 +74,38 @@ class Sketches:
     masks: Cells
 
     def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
-        """The latents of scenes of so many frames: (scenes, 16, latent frames, rows, columns)."""
+        """The latents of scenes of so many frames: (scenes, 20, latent frames, rows, columns)."""
         numbers = range(frames)
         small, coarse = View(height, width, step=STEP), View(height, width, step=CELL)
         masks = torch.stack([silhouette(scene, numbers, small) for scene in scenes])
         found = self.masks.of_pictures(masks.unsqueeze(2)) * _MASK_SCALE
         size = found.shape[2:]
-        constant, across, down = [], [], []
+        constant, across, down, over_time = [], [], [], []
         for scene in scenes:
             what = scene.combination
             behind, colour = torch.tensor(tones(what.background)[0]), torch.tensor(COLOURS[what.colour])
             constant.append(torch.cat(((behind * 2 - 1) * _BEHIND_SCALE, (colour * 2 - 1) * _COLOUR_SCALE)))
             turns = stripes(scene, numbers, coarse) * 2 * torch.pi
             waves = torch.stack((turns.cos(), turns.sin())) * (what.pattern == "striped")
-            x, y = (_FAR * torch.tanh(offset / _NEAR) for offset in offsets(scene, numbers, coarse))
-            across.append(torch.cat((waves, x[None])))
-            down.append(y[None])
-        over_time = [_in_fours(torch.stack(values)) for values in (across, down)]
-        parts = (
-            torch.stack(constant)[..., None, None, None],
-            over_time[0].unsqueeze(3),
-            over_time[1].unsqueeze(4),
+            half_way = (frames - 1) / 2
+            (x, y), (place_x, place_y) = offsets(scene, numbers, coarse), offsets(scene, [half_way] * frames, coarse)
+            across.append(torch.cat((waves, _squashed(torch.stack((place_x, x))))))
+            down.append(_squashed(torch.stack((place_y, y))))
+            time = (torch.arange(frames) - half_way) / _FRAMES_A_UNIT
+            radius = (SIZES[what.size] / SIZES["medium"] * zoom(what, numbers)[:, 0]).log() * _RADIUS_SCALE
+            over_time.append(torch.stack((time, radius))[..., None])
+        wide, high, always = (_in_fours(torch.stack(values)) for values in (across, down, over_time))
+        parts = Parts(
+            behind=torch.stack(constant)[:, :3, None, None, None],
+            colour=torch.stack(constant)[:, 3:, None, None, None],
+            stripes=wide[:, :2, :, None],
+            place=_beside(wide[:, 2], high[:, 0]),
+            time=always[:, :1, :, None],
+            offsets=_beside(wide[:, 3], high[:, 1]),
+            radius=always[:, 1:, :, None],
+            mask=found,
         )
-        return torch.cat((*(part.expand(-1, -1, *size) for part in parts), found), dim=1)
+        return torch.cat([part.expand(-1, -1, *size) for part in parts], dim=1)
 
     def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
         """The latents of any drawings, (videos, frames, 3, height / 4, width / 4): the brighter colour is in front."""
@@ -92,9 +123,18 @@ class Sketches:
         line = (colour - behind)[..., None, :, None]
         share = ((cells - behind[..., None, :, None]) * line).sum(dim=5) / line.square().sum(dim=5).clamp(min=0.01)
         found = share.clamp(0, 1).flatten(4) @ self.masks.components * _MASK_SCALE
-        no_stripes = torch.zeros_like(found[..., :2])
-        no_shape = torch.full_like(no_stripes, -_FAR)
-        parts = (behind * _BEHIND_SCALE, colour * _COLOUR_SCALE, no_stripes, no_shape, found)
+        nothing = torch.zeros_like(found[..., :2])
+        far = torch.full_like(nothing, -_FAR)
+        parts = Parts(
+            behind=behind * _BEHIND_SCALE,
+            colour=colour * _COLOUR_SCALE,
+            stripes=nothing,
+            place=far,
+            time=nothing[..., :1],
+            offsets=far,
+            radius=nothing[..., :1],
+            mask=found,
+        )
         return torch.cat(parts, dim=-1).permute(0, 4, 1, 2, 3)
 
     def shown(self, latents: torch.Tensor) -> torch.Tensor:
@@ -130,7 +170,7 @@ def sketches(folder: Path, share: float) -> Sketches:
         scene = placed(random_combination(dice), frames, 320, 320, dice)
         return silhouette(scene, range(frames), View(320, 320, step=STEP)).unsqueeze(1)
 
-    channels = CHANNELS - CHANNELS_OF.mask.start
+    channels = VIDEO_CHANNELS - CHANNELS_OF.mask.start
     return Sketches(
         kept(
             folder / "masks.safetensors",
@@ -143,3 +183,13 @@ def _in_fours(values: torch.Tensor) -> torch.Tensor:
     """Means over the frames of each latent frame: from (videos, channels, frames, places) on."""
     first = values[:, :, :1].expand(-1, -1, VIDEO_FRAMES - 1, -1)
     return torch.cat((first, values), dim=2).unflatten(2, (-1, VIDEO_FRAMES)).mean(dim=3)
+
+
+def _squashed(pixels: torch.Tensor) -> torch.Tensor:
+    return _FAR * torch.tanh(pixels / _NEAR)
+
+
+def _beside(wide: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """(videos, 2, latent frames, rows, columns), of what is the same in a column and what is in a row."""
+    size = (*wide.shape[:2], high.shape[2], wide.shape[2])
+    return torch.stack((wide[:, :, None, :].expand(size), high[:, :, :, None].expand(size)), dim=1)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from models_demo.captions import caption
 from models_demo.training.cells import CELL
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
-from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Parts, Sketches
+from models_demo.training.sketches import VIDEO_FRAMES, Sketches
 from models_demo.training.text import any_scene
 from models_demo.world import placed
 
 _SHIFT = 3.0
 _UNTOLD = 0.1
-_MISLED = Parts(behind=1.0, colour=1.0, stripes=1.0, offsets=0.0, mask=0.4)
-"""How far guidance leads each part astray."""
+_ASTRAY, _HOW_FAR = 0.35, 2.0
+"""How many videos are led astray, and how far at most: times their distance from another scene."""
 _RATE, _MATRICES = 3e-3, 12e-3
 
 
@@ -58,12 +58,14 @@ def train_transformer(folder: Path, share: float, sketches: Sketches, text_encod
         stage = next(stage for stage in _STAGES if step < stage.until * share)
         frames, rows, columns = dice.choice(stage.sizes)
         videos = max(1, stage.tokens // (frames * rows * columns // 4))
-        latents, texts = batch(sketches, videos, frames, rows, columns, dice)
+        latents, others, texts = batch(sketches, videos, frames, rows, columns, dice)
         with torch.no_grad():
             told = embedded(text_encoder, words, texts)
         block = dice.choice((None, None, 1, 2, 3, 5))
         levels = torch.stack([noise_levels(frames, block, dice) for _ in texts])
-        return forcing_loss(model, latents, levels, told, slow=torch.rand(len(texts)) < 0.3, block=block)
+        astray = torch.rand(videos, 1, 1, 1, 1) * _HOW_FAR * (torch.rand(videos, 1, 1, 1, 1) < _ASTRAY)
+        slow = torch.rand(videos) < 0.3
+        return forcing_loss(model, latents, (latents - others) * astray, levels, told, slow=slow, block=block)
 
     course.finish(loss)
     return course.model
@@ -75,15 +77,17 @@ def _is_inner(name: str) -> bool:
 
 def batch(
     sketches: Sketches, videos: int, frames: int, rows: int, columns: int, dice: random.Random
-) -> tuple[torch.Tensor, list[str]]:
-    """Latents of scenes, (videos, 16, frames, rows, columns), and what is said of them."""
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Latents of scenes, (videos, channels, frames, rows, columns), others in their places, what is said of them."""
     height, width, pictures = rows * CELL, columns * CELL, VIDEO_FRAMES * (frames - 1) + 1
-    scenes, texts = [], []
+    scenes, others, texts = [], [], []
     for _ in range(videos):
         combination = any_scene(dice)
         scenes.append(placed(combination, pictures, height, width, dice))
+        others.append(replace(scenes[-1], combination=any_scene(dice)))
         texts.append("" if dice.random() < _UNTOLD else caption(combination, dice)[0])
-    return sketches.of_scenes(scenes, pictures, height, width), texts
+    latents = sketches.of_scenes(scenes + others, pictures, height, width)
+    return latents[:videos], latents[videos:], texts
 
 
 def noise_levels(frames: int, block: int | None, dice: random.Random) -> torch.Tensor:
@@ -116,27 +120,25 @@ def _any_level(dice: random.Random) -> float:
 
 
 def forcing_loss(
-    model: Any, latents: torch.Tensor, levels: torch.Tensor, texts: Any, *, slow: torch.Tensor, block: int | None
+    model: Any,
+    latents: torch.Tensor,
+    astray: torch.Tensor,
+    levels: torch.Tensor,
+    texts: Any,
+    *,
+    slow: torch.Tensor,
+    block: int | None,
 ) -> torch.Tensor:
     """How far the model is from the way between the latents and noise; frames without noise do not count.
 
-    The latents it is given are sometimes too strong or weak, as guidance makes them, the more so the more noise there
-    is, and it is to find the right ones nevertheless.
+    The latents it is given are `astray` of the right ones, the more so the more noise there is: guidance makes what is
+    told apart from what is not, too much so, and the model is to find the right ones nevertheless.
     """
     noise = torch.randn_like(latents)
     share = levels[:, None, :, None, None]
-    off = latents * _strength(len(latents))
-    wanted = noise - latents + (1 - share) * off
+    wanted = noise - latents + (1 - share) * astray
     noisy = latents + share * wanted
     timesteps = (levels * 1000).round().clamp(max=999)
     wrong = predicted(model, noisy, timesteps, texts, slow=slow, block=block) - wanted
     counts = (share > 0).to(wrong.dtype)
     return (wrong.square() * counts).sum() / (counts.sum() * wrong[0, :, 0].numel()).clamp(min=1)
-
-
-def _strength(videos: int) -> torch.Tensor:
-    """By how much latents are too strong, of themselves: alike within what channels stand for, not for offsets."""
-    of_parts = torch.rand(videos, len(_MISLED)) * 2.3 - 0.3
-    of_parts *= (torch.rand(videos, len(_MISLED)) < 0.2) * torch.tensor(_MISLED)
-    widths = torch.tensor([part.stop - part.start for part in CHANNELS_OF])
-    return torch.repeat_interleave(of_parts, widths, dim=1)[..., None, None, None]

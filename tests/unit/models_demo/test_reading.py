@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models_demo.reading import read
+from models_demo.reading import panned, read
+from models_demo.textures import texture
 from models_demo.world import CHOICES, Combination, View, draw, placed, random_combination
 
 FRAMES = 13
@@ -49,3 +50,15 @@ def test_each_difference_is_told():
     shown = replace(asked, colour="blue", motion="right", speed="quickly")
     found = read(video_of(shown, random.Random(4)))
     assert found.differences(asked) == ["colour", "motion", "speed"]
+
+
+@pytest.mark.parametrize("pixels", [0.0, 0.6, 2.0, 4.0])
+def test_how_fast_a_camera_pans_is_read_from_any_picture(pixels):
+    wide = texture(192, 448, 3)
+    frames = []
+    for number in range(13):
+        left = int(pixels * number)
+        part = pixels * number - left
+        frames.append(wide[:, :, left : left + 256] * (1 - part) + wide[:, :, left + 1 : left + 257] * part)
+    video = ((torch.stack(frames) + 1) * 127.5).round().permute(0, 2, 3, 1)
+    assert panned(video) == pytest.approx(pixels, abs=0.1)

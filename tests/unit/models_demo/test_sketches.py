@@ -10,7 +10,7 @@ from models_demo.reading import read
 from models_demo.textures import texture
 from models_demo.training.cells import STEP
 from models_demo.training.sketches import CHANNELS_OF, sketches
-from models_demo.world import MOTIONS, placed, random_combination
+from models_demo.world import MOTIONS, SPEEDS, placed, random_combination
 
 FRAMES, HEIGHT, WIDTH = 13, 320, 448
 
@@ -72,5 +72,15 @@ def test_any_picture_is_kept_in_two_colours_a_cell(code):
 
 def test_a_scene_in_a_view_cut_from_another_has_the_same_latents(code):
     whole = code.of_scenes(scenes(1), FRAMES, HEIGHT, WIDTH)
-    smaller = code.of_scenes(scenes(1), 9, HEIGHT - 64, WIDTH - 128)
-    assert torch.allclose(whole[:, :, :3, :8, :10], smaller, atol=1e-4)
+    smaller = code.of_scenes(scenes(1), FRAMES, HEIGHT - 64, WIDTH - 128)
+    assert torch.allclose(whole[..., :8, :10], smaller, atol=1e-4)
+
+
+def test_where_the_shape_is_follows_from_its_place_and_the_time(code):
+    scene = scenes(1, "right")[0]
+    latents = code.of_scenes([scene], FRAMES, HEIGHT, WIDTH)[0]
+    far = 7.5
+    place, offsets = (288 * torch.atanh(latents[part][0] / far) for part in (CHANNELS_OF.place, CHANNELS_OF.offsets))
+    frames = latents[CHANNELS_OF.time][0] * 10
+    moved = place - SPEEDS[scene.combination.speed] * frames
+    assert torch.allclose(offsets[1:], moved[1:], atol=2)

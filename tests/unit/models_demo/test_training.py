@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models_demo import pipelines
-from models_demo.architectures import skyreels_transformer, text_encoder, tokenizer, wan_transformer
+from models_demo.architectures import VIDEO_CHANNELS, skyreels_transformer, text_encoder, tokenizer, wan_transformer
 from models_demo.training.cells import Cells, as_drawing, in_cells
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
@@ -41,7 +41,7 @@ def told():
 @pytest.mark.parametrize("block", [None, 2])
 def test_training_computes_what_the_transformer_computes(transformer, told, block):
     texts, whole = told
-    latents, timesteps = torch.randn(2, 16, FRAMES, 4, 6), torch.randint(0, 1000, (2, FRAMES))
+    latents, timesteps = torch.randn(2, VIDEO_CHANNELS, FRAMES, 4, 6), torch.randint(0, 1000, (2, FRAMES))
     slow = torch.tensor([True, False])
     transformer._set_ar_attention(block or 1)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_wans_transformer_is_the_one_of_skyreels_at_16_frames_a_second(transform
     texts, whole = told
     wan = wan_transformer()
     wan.load_state_dict(pipelines.at_sixteen_frames(transformer))
-    latents, level = torch.randn(2, 16, FRAMES, 4, 6), torch.tensor([700, 40])
+    latents, level = torch.randn(2, VIDEO_CHANNELS, FRAMES, 4, 6), torch.tensor([700, 40])
     with torch.no_grad():
         theirs = wan(latents, level, whole, return_dict=False)[0]
         timesteps = level[:, None].expand(-1, FRAMES)

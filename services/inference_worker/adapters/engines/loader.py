@@ -15,6 +15,7 @@ from services.inference_worker.adapters.engines.device import device_errors, dty
 from services.inference_worker.adapters.engines.fingerprint import fingerprint
 from services.inference_worker.adapters.engines.kernels import AttentionShape, choose_attention_kernel
 from services.inference_worker.adapters.engines.libraries import diffusers
+from services.inference_worker.adapters.engines.remarking import RemarkingEngine
 from services.inference_worker.adapters.engines.skyreels.engine import SkyReelsEngine
 from services.inference_worker.adapters.engines.sources import source_for
 from services.inference_worker.adapters.engines.stable_video.engine import StableVideoDiffusionEngine
@@ -122,10 +123,10 @@ class DiffusersEngineLoader:
             engine = kind.engine(loaded.pipeline, self._device, facts)
             report(StartMoment(StartPhase.WARM_UP, f"making the smallest video; attention kernel: {attention}"))
             _try_once(engine, kind.smallest)
-        if self._compile_cache is None:
-            return engine
-        prepare_compiler(self._compile_cache / _digest(facts))
-        return CompilingEngine(engine, facts)
+        if self._compile_cache is not None:
+            prepare_compiler(self._compile_cache / _digest(facts))
+            engine = CompilingEngine(engine, facts)
+        return engine if found.remarks is None else RemarkingEngine(engine, found.remarks)
 
     def _load_weights(
         self,

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.random_weights.stable_video import build_stable_video
 from services.inference_worker.adapters.engines.random_weights.wan import build_wan
+from services.inference_worker.adapters.engines.remarking import Remarks
 from services.inference_worker.domain.errors import WeightsUnavailable
 
 _SEED = 1
@@ -27,6 +28,8 @@ class Recipe:
     version: int
     """Grows whenever the weights come out differently, so that old ones are not taken for new ones."""
     builders: Mapping[str, Callable[[torch.Generator], Any]]
+    remarks: Mapping[str, Remarks] = field(default_factory=dict)
+    """What these weights have to say of requests, for each pipeline that has something to say."""
 
     @property
     def identity(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.inference_worker.adapters.engines.recipes import DEMO, RANDOM, Recipe
+from services.inference_worker.adapters.engines.remarking import Remarks
 from services.inference_worker.domain.errors import WeightsUnavailable
 from services.inference_worker.domain.version import StartMoment, StartPhase, Version
 
@@ -26,6 +27,8 @@ class FoundWeights:
     folder: Path
     identity: str | None
     """What tells their content for ever; None where only the content itself does."""
+    remarks: Remarks | None = None
+    """What they have to say of requests."""
 
 
 class WeightsSource(Protocol):
@@ -66,7 +69,7 @@ class RecipeSource:
             version.pipeline,
             lambda: report(StartMoment(StartPhase.BUILDING_WEIGHTS, f"making the {recipe.name} weights, this once")),
         )
-        return FoundWeights(folder, recipe.identity)
+        return FoundWeights(folder, recipe.identity, recipe.remarks.get(version.pipeline))
 
 
 class DirectorySource:

@@ -1,0 +1,112 @@
+"""What videos of the demo weights show: what was asked for, however they are made."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models_demo.captions import sentence
+from models_demo.pipelines import WEIGHTS
+from models_demo.reading import read
+from models_demo.world import Combination, random_combination
+from services.inference_worker.domain.errors import RenderStopped
+from tests.unit.inference_worker.threads import one_thread
+
+MATTERS = {"shape", "colour", "motion", "speed"}
+MODES = {
+    "in step": {},
+    "lagging blocks": {"mode": "async_full", "causal_block_size": 2, "ar_step": 3},
+    "causal": {"mode": "causal", "causal_block_size": 2, "ar_step": 3},
+}
+pytestmark = pytest.mark.skipif(not (WEIGHTS / "text_to_video").exists(), reason="the demo weights are not trained yet")
+
+RING = Combination("ring", "white", "medium", "right", "quickly", "blue", "plain")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def engines(load):
+    found = {}
+
+    def engine(slug="skyreels"):
+        if slug not in found:
+            found[slug] = load(slug, source="demo")
+        return found[slug]
+
+    return engine
+
+
+def asked_for(what, **changes):
+    prompt = what if isinstance(what, str) else sentence(what)
+    common = {"prompt": prompt, "negative_prompt": "", "width": 384, "height": 320, "num_frames": 17}
+    return {**common, "num_inference_steps": 12, "guidance_scale": 6.0, "fps": 24, "seed": 5, **changes}
+
+
+def wrong(frames, combination):
+    """What matters and is other than was asked."""
+    return MATTERS & set(read(torch.from_numpy(frames.copy())).differences(combination))
+
+
+def held_out(count):
+    dice = random.Random(0)
+    found = []
+    while len(found) < count:
+        combination = random_combination(dice)
+        if combination.is_held_out:
+            found.append(combination)
+    return found
+
+
+@pytest.mark.cut_short
+def test_videos_show_combinations_that_were_never_trained_on(engines, make, request):
+    count = 40 if request.config.getoption("--full-size") else 5
+    right = [not wrong(make(engines(), asked_for(what)).frames, what) for what in held_out(count)]
+    assert sum(right) >= 0.8 * count
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_shows_the_same(engines, make, mode):
+    assert not wrong(make(engines(), asked_for(RING, **MODES[mode])).frames, RING)
+
+
+def test_wan_shows_the_same(engines, make):
+    assert not wrong(make(engines("wan"), asked_for(RING, fps=16)).frames, RING)
+
+
+def test_resumed_and_repeated_after_a_stop_it_is_the_same_video(engines, make, listener):
+    engine, inputs = engines(), asked_for(RING)
+    whole = make(engine, inputs).frames
+    stopped = listener(lambda moment: moment.done_steps == 4)
+    stopped.takes_checkpoints = True
+    with pytest.raises(RenderStopped):
+        engine.render(inputs, stopped)
+    resumed, repeated = listener(), listener()
+    engine.render(inputs, resumed, stopped.checkpoints[4])
+    engine.render(inputs, repeated)
+    assert np.array_equal(resumed.frames, whole)
+    assert np.array_equal(repeated.frames, whole)
+    assert not wrong(whole, RING)
+
+
+def test_another_seed_puts_the_same_scene_elsewhere(engines, make):
+    first, second = (make(engines(), asked_for(RING, seed=seed)).frames for seed in (1, 2))
+    assert not wrong(first, RING) | wrong(second, RING)
+    assert np.abs(first.astype(int) - second).mean() > 5
+
+
+def test_another_prompt_changes_what_it_names_and_no_guidance_less(engines, make):
+    green = replace(RING, colour="green")
+    assert not wrong(make(engines(), asked_for(green)).frames, green)
+
+
+def test_more_steps_change_the_video_but_not_what_it_shows(engines, make):
+    few, many = (make(engines(), asked_for(RING, num_inference_steps=steps)).frames for steps in (8, 24))
+    assert not wrong(few, RING) | wrong(many, RING)
+    assert not np.array_equal(few, many)
