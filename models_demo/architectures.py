@@ -14,7 +14,7 @@ transformers: Any = _transformers
 
 TEXT_TOKENS = 512
 _TEXT_CHANNELS = 64
-VIDEO_CHANNELS = 20
+VIDEO_CHANNELS = 22
 """Of the latents of videos."""
 _PATCH = 2
 _SPECIAL = ["<pad>", "</s>", "<unk>"]
@@ -22,12 +22,12 @@ _TRANSFORMER: dict[str, Any] = {
     "patch_size": (1, 2, 2),
     # Few heads: only the fast ones of a head's rotations tell neighbours apart, and a wider head has more of them.
     "num_attention_heads": 2,
-    "attention_head_dim": 64,
+    "attention_head_dim": 80,
     "in_channels": VIDEO_CHANNELS,
     "out_channels": VIDEO_CHANNELS,
     "text_dim": _TEXT_CHANNELS,
     "freq_dim": 64,
-    "ffn_dim": 512,
+    "ffn_dim": 640,
     "num_layers": 4,
     "cross_attn_norm": True,
     "qk_norm": "rms_norm_across_heads",
@@ -72,7 +72,7 @@ def text_encoder() -> Any:
 
 
 def skyreels_transformer() -> Any:
-    """That of SkyReels-V2 DF, of 128 channels and four layers."""
+    """That of SkyReels-V2 DF, of 160 channels and four layers."""
     return diffusers.SkyReelsV2Transformer3DModel(**_TRANSFORMER, inject_sample_info=True).eval()
 
 

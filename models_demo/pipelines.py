@@ -27,9 +27,9 @@ WEIGHTS = Path(__file__).parent / "weights"
 def stable_video() -> Any:
     """Stable Video Diffusion, as the XT checkpoint."""
     return diffusers.StableVideoDiffusionPipeline(
-        vae=_filled(image_vae(), "image_vae"),
-        image_encoder=_filled(image_encoder(), "image_encoder"),
-        unet=_filled(image_to_video_unet(), "image_to_video"),
+        vae=filled(image_vae(), WEIGHTS / "image_vae"),
+        image_encoder=filled(image_encoder(), WEIGHTS / "image_encoder"),
+        unet=filled(image_to_video_unet(), WEIGHTS / "image_to_video"),
         scheduler=stable_video_scheduler(),
         feature_extractor=image_processor(),
     )
@@ -39,9 +39,9 @@ def skyreels() -> Any:
     """SkyReels-V2 DF, with steps spaced for the few tokens of its pictures, not as in the 540P checkpoint."""
     return diffusers.SkyReelsV2DiffusionForcingPipeline(
         tokenizer=tokenizer(),
-        text_encoder=_filled(text_encoder(), "text_encoder"),
-        transformer=_filled(skyreels_transformer(), "text_to_video"),
-        vae=_filled(video_vae(), "video_vae"),
+        text_encoder=filled(text_encoder(), WEIGHTS / "text_encoder"),
+        transformer=filled(skyreels_transformer(), WEIGHTS / "text_to_video"),
+        vae=filled(video_vae(), WEIGHTS / "video_vae"),
         scheduler=flow_scheduler(3.0),
     )
 
@@ -49,12 +49,12 @@ def skyreels() -> Any:
 def wan() -> Any:
     """Wan 2.1, with the scheduler for 480p. Its transformer is that of SkyReels-V2, told of 16 frames a second."""
     transformer = wan_transformer()
-    transformer.load_state_dict(at_sixteen_frames(_filled(skyreels_transformer(), "text_to_video")))
+    transformer.load_state_dict(at_sixteen_frames(filled(skyreels_transformer(), WEIGHTS / "text_to_video")))
     return diffusers.WanPipeline(
         tokenizer=tokenizer(),
-        text_encoder=_filled(text_encoder(), "text_encoder"),
+        text_encoder=filled(text_encoder(), WEIGHTS / "text_encoder"),
         transformer=transformer,
-        vae=_filled(video_vae(), "video_vae"),
+        vae=filled(video_vae(), WEIGHTS / "video_vae"),
         scheduler=flow_scheduler(3.0),
     )
 
@@ -71,8 +71,8 @@ def at_sixteen_frames(transformer: Any) -> dict[str, torch.Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith("fps_")}
 
 
-def _filled(model: Any, part: str) -> Any:
+def filled(model: Any, folder: Path) -> Any:
     """The model with the trained weights of a part, which are stored in half precision."""
-    weights = load_file(WEIGHTS / part / "model.safetensors")
+    weights = load_file(folder / "model.safetensors")
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     return model

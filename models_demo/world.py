@@ -132,7 +132,7 @@ def random_combination(dice: random.Random) -> Combination:
 
 def placed(combination: Combination, frames: int, height: int, width: int, dice: random.Random) -> Scene:
     """A scene of the combination in which the shape is in sight: for all of these frames if its way is short enough."""
-    ways = _way(combination)
+    ways = way_of(combination)
     radius = SIZES[combination.size]
     start = []
     for way, length in zip(ways, (width, height), strict=True):
@@ -143,7 +143,7 @@ def placed(combination: Combination, frames: int, height: int, width: int, dice:
     return Scene(combination, start[0], start[1], shift=dice.uniform(0, PERIOD))
 
 
-def _way(what: Combination) -> tuple[float, float]:
+def way_of(what: Combination) -> tuple[float, float]:
     """How far the shape gets in the picture in a frame, to the right and down."""
     speed = SPEEDS[what.speed]
     if what.motion in DIRECTIONS:
@@ -173,7 +173,7 @@ def silhouette(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
 
 def offsets(scene: Scene, frames: Sequence[float], view: View) -> tuple[torch.Tensor, torch.Tensor]:
     """How far pixels are from the shape's middle, to the right (frames, columns) and down (frames, rows)."""
-    to_right, to_bottom = _way(scene.combination)
+    to_right, to_bottom = way_of(scene.combination)
     x = _places(view.left, view.width, view.step) - scene.x - to_right * _column(frames)
     y = _places(view.top, view.height, view.step) - scene.y - to_bottom * _column(frames)
     return x, y
@@ -183,7 +183,7 @@ def stripes(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     """How many periods columns of pixels are to the right of the middle of a light stripe: (frames, columns)."""
     what = scene.combination
     # Before a moving camera stripes and shape are one; otherwise only the shape moves.
-    way = 0.0 if what.motion in DIRECTIONS else _way(what)[0]
+    way = 0.0 if what.motion in DIRECTIONS else way_of(what)[0]
     across = _places(view.left, view.width, view.step) - scene.x - way * _column(frames)
     return (across / zoom(what, frames) + scene.shift) / PERIOD
 

@@ -27,6 +27,7 @@ _PROJECT = (
     "config/models/README.md",
     "examples/README.md",
     "models_demo/README.md",
+    "models_demo/weights/README.md",
 )
 """Documents of the repository that the console does not show; those of them that there are."""
 _TITLES = {"README.md": "At a glance <README>"}

@@ -51,8 +51,8 @@ class Cells:
         return latents.permute(0, 2, 3, 4, 1) @ back + self.mean
 
 
-def picture_cells(folder: Path, share: float) -> Cells:
-    """Those of pictures, half of them textures: kept in the folder, or fitted."""
+def picture_cells(weights: Path, share: float) -> Cells:
+    """Those of pictures, half of them textures: kept among the weights, or fitted."""
 
     def drawing(number: int, dice: random.Random) -> torch.Tensor:
         if number % 2:
@@ -60,7 +60,7 @@ def picture_cells(folder: Path, share: float) -> Cells:
         return draw(placed(random_combination(dice), 1, 320, 320, dice), [0], View(320, 320, step=STEP))
 
     return kept(
-        folder / "picture_cells.safetensors", lambda: fit(drawing, max(20, round(2000 * share)), CHANNELS, frames=1)
+        weights / "picture_cells.safetensors", lambda: fit(drawing, max(20, round(2000 * share)), CHANNELS, frames=1)
     )
 
 

@@ -29,6 +29,7 @@ from models_demo.world import (
     silhouette,
     stripes,
     tones,
+    way_of,
     zoom,
 )
 
@@ -49,6 +50,8 @@ class Parts(NamedTuple):
     """How far the place is to which the shape gets half way through the video, to the right and down."""
     time: Any
     """How far into the video it is, from half way."""
+    way: Any
+    """How far the shape gets in a frame, to the right and down."""
     offsets: Any
     """How far the shape's middle is, to the right and down."""
     radius: Any
@@ -57,13 +60,14 @@ class Parts(NamedTuple):
     """The components of how much of the second colour there is."""
 
 
-CHANNELS_OF = Parts(*(slice(*ends) for ends in pairwise((0, 3, 6, 8, 10, 11, 13, 14, VIDEO_CHANNELS))))
+CHANNELS_OF = Parts(*(slice(*ends) for ends in pairwise((0, 3, 6, 8, 10, 11, 13, 15, 16, VIDEO_CHANNELS))))
 _BEHIND_SCALE, _COLOUR_SCALE, _MASK_SCALE = 2.0, 1.3, 1.6
 _FAR, _NEAR = 7.5, 288.0
 """Offsets grow by a unit in 38 pixels next to the shape, and up to 7.5 far from it: they are the first thing that comes
 out of noise, since all else follows from them."""
 _FRAMES_A_UNIT = 10.0
 _RADIUS_SCALE = 2.5
+_WAY_SCALE = 0.5
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -74,7 +78,7 @@ class Sketches:
     masks: Cells
 
     def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
-        """The latents of scenes of so many frames: (scenes, 20, latent frames, rows, columns)."""
+        """The latents of scenes of so many frames: (scenes, 22, latent frames, rows, columns)."""
         numbers = range(frames)
         small, coarse = View(height, width, step=STEP), View(height, width, step=CELL)
         masks = torch.stack([silhouette(scene, numbers, small) for scene in scenes])
@@ -84,7 +88,8 @@ class Sketches:
         for scene in scenes:
             what = scene.combination
             behind, colour = torch.tensor(tones(what.background)[0]), torch.tensor(COLOURS[what.colour])
-            constant.append(torch.cat(((behind * 2 - 1) * _BEHIND_SCALE, (colour * 2 - 1) * _COLOUR_SCALE)))
+            colours = ((behind * 2 - 1) * _BEHIND_SCALE, (colour * 2 - 1) * _COLOUR_SCALE)
+            constant.append(torch.cat((*colours, torch.tensor(way_of(what)) * _WAY_SCALE)))
             turns = stripes(scene, numbers, coarse) * 2 * torch.pi
             waves = torch.stack((turns.cos(), turns.sin())) * (what.pattern == "striped")
             half_way = (frames - 1) / 2
@@ -95,12 +100,14 @@ class Sketches:
             radius = (SIZES[what.size] / SIZES["medium"] * zoom(what, numbers)[:, 0]).log() * _RADIUS_SCALE
             over_time.append(torch.stack((time, radius))[..., None])
         wide, high, always = (_in_fours(torch.stack(values)) for values in (across, down, over_time))
+        same = torch.stack(constant)[..., None, None, None]
         parts = Parts(
-            behind=torch.stack(constant)[:, :3, None, None, None],
-            colour=torch.stack(constant)[:, 3:, None, None, None],
+            behind=same[:, :3],
+            colour=same[:, 3:6],
             stripes=wide[:, :2, :, None],
             place=_beside(wide[:, 2], high[:, 0]),
             time=always[:, :1, :, None],
+            way=same[:, 6:],
             offsets=_beside(wide[:, 3], high[:, 1]),
             radius=always[:, 1:, :, None],
             mask=found,
@@ -131,6 +138,7 @@ class Sketches:
             stripes=nothing,
             place=far,
             time=nothing[..., :1],
+            way=nothing,
             offsets=far,
             radius=nothing[..., :1],
             mask=found,
@@ -157,8 +165,8 @@ class Sketches:
         return (back + (spread(colour) - back) * sharp).clamp(-1, 1)
 
 
-def sketches(folder: Path, share: float) -> Sketches:
-    """With components of masks that are kept in the folder, or fitted: to shapes in motion, and some textures."""
+def sketches(weights: Path, share: float) -> Sketches:
+    """With components of masks that are kept among the weights, or fitted: to shapes in motion, and some textures."""
     videos, textures = max(20, round(3000 * share)), max(2, round(300 * share))
 
     def mask(number: int, dice: random.Random) -> torch.Tensor:
@@ -173,7 +181,7 @@ def sketches(folder: Path, share: float) -> Sketches:
     channels = VIDEO_CHANNELS - CHANNELS_OF.mask.start
     return Sketches(
         kept(
-            folder / "masks.safetensors",
+            weights / "masks.safetensors",
             lambda: fit(mask, videos + textures, channels, frames=VIDEO_FRAMES, is_centred=False),
         )
     )
