@@ -8,10 +8,9 @@ videos with the right shape, colour, motion and speed. The last column is the me
 """
 
 import argparse
-import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from bench.examples import Audience, examples
 from models_demo.captions import sentence
 from models_demo.reading import Reading, read
-from models_demo.world import Combination, random_combination
+from models_demo.world import Combination, held_out
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
 from services.inference_worker.config import WorkerSettings
 from services.inference_worker.ports import Engine
@@ -41,24 +40,10 @@ WAYS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Ways of making a video: the model, and what is asked of it besides."""
 
 
-def held_out(count: int) -> Iterator[Combination]:
-    """So many combinations that were never trained on, always the same ones."""
-    dice = random.Random(0)
-    found = 0
-    while found < count:
-        combination = random_combination(dice)
-        if combination.is_held_out:
-            found += 1
-            yield combination
-
-
 def inputs_of(slug: str, **changes: Any) -> Mapping[str, Any]:
-    """Those of a model's example, at the size that is read, with changes."""
+    """A model's defaults, at the size that is read, with changes."""
     (example,) = examples(slug)
-    kept = {"mode", "causal_block_size", "ar_step", "overlap_history", "base_num_frames", "addnoise_condition"}
-    plain = {name: value for name, value in example.inputs.items() if name not in kept}
-    defaults = {"ar_step": 0, "base_num_frames": 97, "addnoise_condition": 0} if slug == SKYREELS else {}
-    return {**plain, **defaults, "negative_prompt": "", **SIZE, **changes}
+    return {**example.defaults, "negative_prompt": "", **SIZE, **changes}
 
 
 def engine_of(slug: str) -> Engine:

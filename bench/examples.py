@@ -19,6 +19,8 @@ class Example:
 
     version: Version
     inputs: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    """What the version takes for inputs that are left out."""
 
 
 def examples(*slugs: str) -> Iterator[Example]:
@@ -35,13 +37,14 @@ def examples(*slugs: str) -> Iterator[Example]:
                     weights_revision=stated["weights_revision"],
                     weights_dtype=stated["weights_dtype"],
                 )
-                yield Example(version, with_defaults(stated["input_schema"], stated["example"]))
+                defaults = defaults_of(stated["input_schema"])
+                given = {name: value for name, value in stated["example"].items() if name not in ROUTING}
+                yield Example(version, {**defaults, **given}, defaults)
 
 
-def with_defaults(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
-    """The example's inputs, with the schema's defaults for those it leaves out."""
-    defaults = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
-    return {**defaults, **{name: value for name, value in example.items() if name not in ROUTING}}
+def defaults_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults that a schema of inputs states."""
+    return {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
 
 
 @dataclass

@@ -130,6 +130,17 @@ def random_combination(dice: random.Random) -> Combination:
     )
 
 
+def held_out(count: int) -> list[Combination]:
+    """So many combinations that are never trained on, always the same ones."""
+    dice = random.Random(0)
+    found: list[Combination] = []
+    while len(found) < count:
+        combination = random_combination(dice)
+        if combination.is_held_out:
+            found.append(combination)
+    return found
+
+
 def placed(combination: Combination, frames: int, height: int, width: int, dice: random.Random) -> Scene:
     """A scene of the combination in which the shape is in sight: for all of these frames if its way is short enough."""
     ways = way_of(combination)

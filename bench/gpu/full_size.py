@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler, image_processor, stable_video_scheduler
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.random_weights.tokenizer import byte_tokenizer
 
@@ -44,26 +45,8 @@ def stable_video(device: torch.device) -> Any:
             )
         ),
         unet=made(lambda: diffusers.UNetSpatioTemporalConditionModel(sample_size=96)),
-        scheduler=diffusers.EulerDiscreteScheduler(
-            num_train_timesteps=1000,
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            prediction_type="v_prediction",
-            interpolation_type="linear",
-            use_karras_sigmas=True,
-            sigma_min=0.002,
-            sigma_max=700.0,
-            timestep_spacing="leading",
-            timestep_type="continuous",
-            steps_offset=1,
-        ),
-        feature_extractor=transformers.CLIPImageProcessor(
-            crop_size={"height": 224, "width": 224},
-            size={"shortest_edge": 224},
-            image_mean=[0.48145466, 0.4578275, 0.40821073],
-            image_std=[0.26862954, 0.26130258, 0.27577711],
-        ),
+        scheduler=stable_video_scheduler(),
+        feature_extractor=image_processor(),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -117,9 +100,7 @@ def skyreels(device: torch.device, *, thin_text_encoder: bool = False) -> Any:
             device,
         ),
         vae=as_loaded(diffusers.AutoencoderKLWan, torch.float32, device),
-        scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0, num_train_timesteps=1000
-        ),
+        scheduler=flow_scheduler(8.0),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

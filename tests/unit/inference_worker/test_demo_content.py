@@ -1,6 +1,5 @@
 """What videos of the demo weights show: what was asked for, however they are made."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from models_demo.captions import sentence
 from models_demo.pipelines import WEIGHTS
 from models_demo.reading import read
-from models_demo.world import Combination, random_combination
+from models_demo.world import Combination, held_out
 from services.inference_worker.domain.errors import RenderStopped
 from tests.unit.inference_worker.threads import one_thread
 
@@ -52,16 +51,6 @@ def asked_for(what, **changes):
 def wrong(frames, combination):
     """What matters and is other than was asked."""
     return MATTERS & set(read(torch.from_numpy(frames.copy())).differences(combination))
-
-
-def held_out(count):
-    dice = random.Random(0)
-    found = []
-    while len(found) < count:
-        combination = random_combination(dice)
-        if combination.is_held_out:
-            found.append(combination)
-    return found
 
 
 @pytest.mark.cut_short

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler
 from services.inference_worker.adapters.engines.libraries import diffusers, transformers
 from services.inference_worker.adapters.engines.random_weights.tokenizer import byte_tokenizer
 
@@ -38,9 +39,7 @@ def tiny_skyreels() -> Any:
                 rope_max_seq_len=64,
             ).eval(),
             vae=diffusers.AutoencoderKLWan(base_dim=4, num_res_blocks=1).eval(),
-            scheduler=diffusers.UniPCMultistepScheduler(
-                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0
-            ),
+            scheduler=flow_scheduler(8.0),
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler
 from services.inference_worker.adapters.engines.libraries import diffusers
 from tests.unit.inference_worker.tiny_pipelines import tiny_skyreels
 
@@ -41,9 +42,7 @@ def tiny_wan() -> Any:
         text_encoder=kin.text_encoder,
         transformer=transformer,
         vae=kin.vae,
-        scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
+        scheduler=flow_scheduler(3.0),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

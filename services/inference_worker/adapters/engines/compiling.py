@@ -14,6 +14,7 @@ import torch
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
 from services.inference_worker.adapters.engines.state import unpack
+from services.inference_worker.adapters.engines.wrapping import WrappingEngine
 from services.inference_worker.domain.errors import CheckpointRefused
 from services.inference_worker.ports import Engine, Listener, Plan, Rendered
 
@@ -57,7 +58,7 @@ def compile_whole(region: Region) -> Region:
     return torch.compile(region, fullgraph=True, dynamic=False)
 
 
-class CompilingEngine:
+class CompilingEngine(WrappingEngine):
     """An Engine whose first render is eager and whose later ones are compiled.
 
     A render is one or the other as a whole, and goes on from a checkpoint as it began: what is eager and what is
@@ -72,7 +73,7 @@ class CompilingEngine:
         facts: MutableMapping[str, str],
         compiled: Callable[[Region], Region] = compile_whole,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._facts = facts
         self._compiled = compiled
         self._made_one = False
@@ -80,19 +81,9 @@ class CompilingEngine:
         self._known_sizes: set[object] = set()
         engine.compile_regions(self._either)
 
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        """The engine's."""
-        return self._engine.fingerprint
-
-    @property
-    def free_inputs(self) -> frozenset[str]:
-        """The engine's."""
-        return self._engine.free_inputs
-
     def plan(self, inputs: Mapping[str, object]) -> Plan:
         """The engine's plan, and what compiling does to it."""
-        plan = self._engine.plan(inputs)
+        plan = super().plan(inputs)
         if self._kernels_for_new() == EAGER:
             # Whether it goes on from a checkpoint is not known here.
             note = "made without compiled kernels, unless it was begun with them elsewhere"
@@ -106,15 +97,11 @@ class CompilingEngine:
         """Make a video as the engine does."""
         kernels = self._kernels_of(resume_from, inputs) if resume_from else self._kernels_for_new()
         self._facts["kernels"] = kernels
-        rendered = self._engine.render(inputs, listener, resume_from)
+        rendered = super().render(inputs, listener, resume_from)
         self._made_one = True
         if self._facts["kernels"] == COMPILED:
-            self._known_sizes.add(_size(self._engine.plan(inputs)))
+            self._known_sizes.add(_size(super().plan(inputs)))
         return rendered
-
-    def make_room(self) -> bool:
-        """Take less memory, as the engine does."""
-        return self._engine.make_room()
 
     def _kernels_for_new(self) -> str:
         return COMPILED if self._made_one and self._can_compile else EAGER
