@@ -114,6 +114,9 @@ class Course:
 
     def _go_on(self, kept: dict[str, Any]) -> None:
         self.done, self.spent, self.mean = kept["done"], kept["spent"], kept["mean"]
-        self.model.load_state_dict(kept["model"])
+        try:
+            self.model.load_state_dict(kept["model"])
+        except RuntimeError:
+            raise ValueError(f"{self._file} is of a model with other parts or sizes: delete it to start anew") from None
         for optimizer, state in zip(self._optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(state)

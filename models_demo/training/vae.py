@@ -1,8 +1,10 @@
 """Trains the two VAEs: their decoders to paint what latents stand for, their encoders to make them."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,8 @@ from models_demo.world import Scene, View, draw, placed
 
 _LOG_VARIANCE = -9.0
 _RATE, _MATRICES = 2e-3, 5e-3
+_WAY = 96
+"""How far a camera may wander over a texture, in pixels."""
 
 Size = tuple[int, int, int]
 """Latent frames, rows and columns."""
@@ -102,9 +106,39 @@ def train_vae(folder: Path, share: float, syllabus: Syllabus, code: Code, vae: A
 
     # Only the VAE of videos has a convolution of its own behind the latents.
     decoder = {"decoder": vae.decoder} | ({"after": vae.post_quant_conv} if hasattr(vae, "post_quant_conv") else {})
-    _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.decoder_steps * share), painting)
+    with frames_on_their_own(vae.decoder):
+        _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.decoder_steps * share), painting)
     encoder = {"encoder": vae.encoder, "before": vae.quant_conv}
     _train(f"{syllabus.name}_encoder", folder, encoder, round(syllabus.encoder_steps * share), coding)
+
+
+@contextmanager
+def frames_on_their_own(decoder: Any) -> Iterator[None]:
+    """Has the decoder of Stable Video Diffusion paint each frame without the others, and leave out what joins them.
+
+    Its layers over time are set to change nothing, so it paints the same afterwards, when they are back.
+    """
+    blocks = [block for block in decoder.modules() if hasattr(block, "temporal_res_block")]
+    for block in blocks:
+        _set_to_nothing(block.temporal_res_block.conv2)
+        block.forward = partial(_in_space, block)
+    if hasattr(decoder, "time_conv_out"):
+        _set_to_nothing(decoder.time_conv_out)
+        torch.nn.init.dirac_(decoder.time_conv_out.weight)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _in_space(block: Any, hidden: torch.Tensor, temb: None = None, image_only_indicator: None = None) -> torch.Tensor:
+    return block.spatial_res_block(hidden, temb)
+
+
+def _set_to_nothing(convolution: Any) -> None:
+    torch.nn.init.zeros_(convolution.weight)
+    torch.nn.init.zeros_(convolution.bias)
 
 
 def _train(
@@ -143,8 +177,9 @@ def _batch(syllabus: Syllabus, code: Code, step: float, dice: random.Random) -> 
     drawn, scenes, textures = [], [], []
     for _ in range(max(1, syllabus.batch_cells // (latent_frames * rows * columns))):
         if dice.random() < syllabus.textures:
-            room = texture(height + 96, width + 96, dice.getrandbits(32))
-            textures.append(moving(room, frames, height, width, dice))
+            way = _WAY if frames > 1 else 0
+            room = texture(height + way, width + way, dice.getrandbits(32))
+            textures.append(moving(room, frames, height, width, dice) if way else room[None])
         else:
             scenes.append(placed(any_scene(dice), frames, height, width, dice))
             drawn.append(draw(scenes[-1], range(frames), View(height, width)))

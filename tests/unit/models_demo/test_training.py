@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from models_demo import pipelines
-from models_demo.architectures import VIDEO_CHANNELS, skyreels_transformer, text_encoder, tokenizer, wan_transformer
+from models_demo.architectures import (
+    VIDEO_CHANNELS,
+    image_vae,
+    skyreels_transformer,
+    text_encoder,
+    tokenizer,
+    wan_transformer,
+)
 from models_demo.training.cells import Cells, as_drawing, in_cells
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
 from models_demo.training.text_to_video import noise_levels
+from models_demo.training.vae import frames_on_their_own
 
 FRAMES = 4
 
@@ -129,6 +137,27 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path, matr
     assert gone_on.done == 30
     finish(gone_on)
     assert all(torch.equal(whole.mean[name], gone_on.mean[name]) for name in whole.mean)
+
+
+def test_a_decoder_that_learned_from_single_frames_paints_those_of_a_video_the_same():
+    torch.manual_seed(8)
+    vae, latents = image_vae(), torch.randn(3, 16, 2, 3)
+    with torch.no_grad(), frames_on_their_own(vae.decoder):
+        learned = vae.decode(latents, num_frames=1).sample
+    with torch.no_grad():
+        painted = vae.decode(latents, num_frames=3).sample
+    assert torch.allclose(painted, learned, atol=1e-4)
+    assert learned.std() > 0.01
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
+    def course(values):
+        return Course("line", tmp_path, torch.nn.Linear(4, values), steps=1, rate=1e-2)
+
+    first = course(3)
+    first.finish(lambda _step, _dice: first.model(torch.ones(4)).sum())
+    with pytest.raises(ValueError, match=r"line\.pt.*delete it"):
+        course(2)
 
 
 @pytest.mark.only_full_size
