@@ -9,11 +9,12 @@ from models_demo.architectures import image_vae, text_encoder, video_vae
 from models_demo.pipelines import WEIGHTS, filled
 from models_demo.training.cells import picture_cells
 from models_demo.training.image_to_video import train_unet
+from models_demo.training.linear_encoder import set_encoder
 from models_demo.training.parts import keep
 from models_demo.training.sketches import sketches
 from models_demo.training.text import train_text_encoder
 from models_demo.training.text_to_video import train_transformer
-from models_demo.training.vae import IMAGE, VIDEO, train_vae
+from models_demo.training.vae import IMAGE, VIDEO, train_decoder, train_video_encoder
 
 PARTS = ("text_encoder", "video_vae", "text_to_video", "image_vae", "image_to_video")
 
@@ -41,14 +42,16 @@ def train(part: str, folder: Path, weights: Path, share: float) -> None:
             keep(train_text_encoder(folder, share), weights / part)
         case "video_vae":
             vae = video_vae()
-            train_vae(folder, share, VIDEO, sketches(weights, share), vae)
+            train_decoder(folder, share, VIDEO, sketches(weights, share), vae)
+            train_video_encoder(folder, share, sketches(weights, share), vae)
             keep(vae, weights / part)
         case "text_to_video":
             told_by = filled(text_encoder(), weights / "text_encoder")
             keep(train_transformer(folder, share, sketches(weights, share), told_by), weights / part)
         case "image_vae":
             vae = image_vae()
-            train_vae(folder, share, IMAGE, picture_cells(weights, share), vae)
+            train_decoder(folder, share, IMAGE, picture_cells(weights, share), vae)
+            set_encoder(vae, picture_cells(weights, share))
             keep(vae, weights / part)
         case _:
             unet, encoder = train_unet(folder, share, picture_cells(weights, share))

@@ -1,4 +1,4 @@
-"""Trains the two VAEs: their decoders to paint what latents stand for, their encoders to make them."""
+"""Trains the VAEs: their decoders to paint what latents stand for, the encoder of videos to make them."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ from models_demo.training.text import any_scene
 from models_demo.world import Scene, View, draw, placed
 
 _LOG_VARIANCE = -9.0
+_ENCODER_STEPS = 1000
 _RATE, _MATRICES = 2e-3, 5e-3
 _WAY = 96
 """How far a camera may wander over a texture, in pixels."""
@@ -45,8 +46,7 @@ class Syllabus:
     name: str
     frames: int
     """Of a latent frame."""
-    decoder_steps: int
-    encoder_steps: int
+    steps: int
     first_steps: int
     first_sizes: Sequence[Size]
     """Small ones, in the first steps."""
@@ -63,8 +63,7 @@ class Syllabus:
 VIDEO = Syllabus(
     name="video",
     frames=4,
-    decoder_steps=5000,
-    encoder_steps=1000,
+    steps=5000,
     first_steps=600,
     first_sizes=((2, 4, 4), (2, 4, 4), (2, 4, 5), (3, 4, 4), (2, 5, 4), (4, 3, 4), (2, 6, 6)),
     sizes=((2, 4, 4), (2, 6, 6), (2, 8, 8), (2, 7, 10), (3, 6, 7), (4, 5, 6), (8, 4, 4), (1, 10, 12)),
@@ -75,8 +74,7 @@ VIDEO = Syllabus(
 IMAGE = Syllabus(
     name="image",
     frames=1,
-    decoder_steps=2500,
-    encoder_steps=1500,
+    steps=2500,
     first_steps=600,
     first_sizes=((1, 4, 4), (1, 4, 5), (1, 5, 4), (1, 6, 6)),
     sizes=((1, 4, 4), (1, 6, 6), (1, 8, 8), (1, 7, 10), (1, 10, 12)),
@@ -86,11 +84,8 @@ IMAGE = Syllabus(
 )
 
 
-def train_vae(folder: Path, share: float, syllabus: Syllabus, code: Code, vae: Any) -> None:
-    """Train the decoder, then the encoder, each for a share of its steps.
-
-    The decoder learns to see through some noise, which the latents of a transformer have.
-    """
+def train_decoder(folder: Path, share: float, syllabus: Syllabus, code: Code, vae: Any) -> None:
+    """Train the decoder of a VAE for a share of its steps. It learns to see through some noise, as latents have it."""
 
     def painting(step: int, dice: random.Random) -> torch.Tensor:
         latents, pictures = _batch(syllabus, code, step / share, dice)
@@ -99,17 +94,22 @@ def train_vae(folder: Path, share: float, syllabus: Syllabus, code: Code, vae: A
         # Seen from afar as well: where the edges are right, most of what is wrong is the colours of areas.
         return wrong.abs().mean() + avg_pool2d(wrong, CELL // 2).abs().mean()
 
-    def coding(step: int, dice: random.Random) -> torch.Tensor:
-        latents, pictures = _batch(syllabus, code, step / share, dice)
-        mean, log_variance = _encoded(vae, pictures)
-        return (mean - latents).square().mean() + 0.01 * (log_variance - _LOG_VARIANCE).square().mean()
-
     # Only the VAE of videos has a convolution of its own behind the latents.
     decoder = {"decoder": vae.decoder} | ({"after": vae.post_quant_conv} if hasattr(vae, "post_quant_conv") else {})
     with frames_on_their_own(vae.decoder):
-        _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.decoder_steps * share), painting)
+        _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.steps * share), painting)
+
+
+def train_video_encoder(folder: Path, share: float, code: Code, vae: Any) -> None:
+    """Train the encoder of the VAE of videos for a share of its steps."""
+
+    def coding(step: int, dice: random.Random) -> torch.Tensor:
+        latents, pictures = _batch(VIDEO, code, step / share, dice)
+        made = vae.encode(pictures.transpose(1, 2)).latent_dist
+        return (made.mean - latents).square().mean() + 0.01 * (made.logvar - _LOG_VARIANCE).square().mean()
+
     encoder = {"encoder": vae.encoder, "before": vae.quant_conv}
-    _train(f"{syllabus.name}_encoder", folder, encoder, round(syllabus.encoder_steps * share), coding)
+    _train("video_encoder", folder, encoder, round(_ENCODER_STEPS * share), coding)
 
 
 @contextmanager
@@ -158,15 +158,6 @@ def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     if hasattr(vae, "post_quant_conv"):
         return vae.decode(latents).sample.transpose(1, 2)
     return vae.decode(latents[:, :, 0], num_frames=1).sample[:, None]
-
-
-def _encoded(vae: Any, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means and logarithms of variances in the shape of latents, from (videos, frames, 3, height, width)."""
-    if hasattr(vae, "post_quant_conv"):
-        made = vae.encode(pictures.transpose(1, 2)).latent_dist
-        return made.mean, made.logvar
-    made = vae.encode(pictures[:, 0]).latent_dist
-    return made.mean[:, :, None], made.logvar[:, :, None]
 
 
 def _batch(syllabus: Syllabus, code: Code, step: float, dice: random.Random) -> tuple[torch.Tensor, torch.Tensor]:

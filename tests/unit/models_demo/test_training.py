@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
 from models_demo import pipelines
 from models_demo.architectures import (
@@ -16,9 +17,11 @@ from models_demo.architectures import (
     tokenizer,
     wan_transformer,
 )
-from models_demo.training.cells import Cells, as_drawing, in_cells
+from models_demo.textures import texture
+from models_demo.training.cells import STEP, Cells, as_drawing, in_cells, picture_cells
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
+from models_demo.training.linear_encoder import set_encoder
 from models_demo.training.text_to_video import noise_levels
 from models_demo.training.vae import frames_on_their_own
 
@@ -137,6 +140,19 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path, matr
     assert gone_on.done == 30
     finish(gone_on)
     assert all(torch.equal(whole.mean[name], gone_on.mean[name]) for name in whole.mean)
+
+
+def test_the_encoder_of_images_makes_the_components_of_their_cells():
+    torch.manual_seed(9)
+    cells = picture_cells(pipelines.WEIGHTS, 1.0)
+    pictures = torch.stack([texture(96, 160, seed) for seed in (1, 2)])
+    vae = image_vae()
+    set_encoder(vae, cells)
+    with torch.no_grad():
+        made = vae.encode(pictures).latent_dist.mean
+    wanted = cells.of_pictures(avg_pool2d(pictures, STEP)[:, None])[:, :, 0]
+    assert torch.allclose(made, wanted, atol=5e-3)
+    assert wanted.std() > 0.3
 
 
 def test_a_decoder_that_learned_from_single_frames_paints_those_of_a_video_the_same():
