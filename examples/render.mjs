@@ -1,7 +1,7 @@
 // Renders over REST with nothing but node: `node examples/render.mjs [request.json]`.
 import { readFile, writeFile } from "node:fs/promises";
 
-const SMALL = { model: "skywork-skyreels-v2", prompt: "a cat", width: 320, height: 192, num_frames: 17 };
+const SMALL = { model: "skywork-skyreels-v2", prompt: "a red square", width: 320, height: 192, num_frames: 17 };
 const { FORGE_API_BASE: base, FORGE_API_KEY: key } = process.env;
 
 async function ask(path, options = {}) {

@@ -8,7 +8,7 @@ from pathlib import Path
 from forge.scheduler.v1.render_service_pb2 import CreateRenderRequest, GetRenderRequest, GetVideoRequest
 from forge_client import Forge, ForgeError, as_struct
 
-SMALL = {"model": "skywork-skyreels-v2", "prompt": "a cat", "width": 320, "height": 192, "num_frames": 17}
+SMALL = {"model": "skywork-skyreels-v2", "prompt": "a red square", "width": 320, "height": 192, "num_frames": 17}
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 # Renders over REST with nothing but curl: `bash examples/render.sh [request.json]`.
 set -euo pipefail
 
-small='{"model": "skywork-skyreels-v2", "prompt": "a cat", "width": 320, "height": 192, "num_frames": 17}'
+small='{"model": "skywork-skyreels-v2", "prompt": "a red square", "width": 320, "height": 192, "num_frames": 17}'
 if [ $# -gt 0 ]; then body=@$1; else body=$small; fi
 
 ask() { curl --silent --show-error --fail-with-body --header "Authorization: Bearer $FORGE_API_KEY" "$@"; }

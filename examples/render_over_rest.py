@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-SMALL = {"model": "skywork-skyreels-v2", "prompt": "a cat", "width": 320, "height": 192, "num_frames": 17}
+SMALL = {"model": "skywork-skyreels-v2", "prompt": "a red square", "width": 320, "height": 192, "num_frames": 17}
 
 
 def main() -> int:

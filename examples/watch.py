@@ -10,7 +10,7 @@ from typing import Any
 from forge.scheduler.v1.render_service_pb2 import CreateRenderRequest, GetVideoRequest
 from forge_client import AsyncForge, as_struct
 
-SMALL = {"model": "skywork-skyreels-v2", "prompt": "a cat", "width": 320, "height": 192, "num_frames": 17}
+SMALL = {"model": "skywork-skyreels-v2", "prompt": "a red square", "width": 320, "height": 192, "num_frames": 17}
 
 
 async def render(forge: AsyncForge, body: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ FAULTS = (
     ),
     Fault("SIGTERM to a worker", draining.worker, WIDE, full=10),
     Fault("SIGTERM to the scheduler", draining.scheduler, WIDE, full=5, quick=0),
-    Fault("SIGTERM to the whole platform", draining.whole_stack, WIDE, full=5),
+    Fault("SIGTERM to the whole platform", draining.whole_stack, WIDE, full=5, quick=0),
     Fault("50 creates with one key at once", crowds.one_key, WIDE, full=20),
     Fault("cancel: queued, paused", endings.cancel_waiting, WIDE, full=5),
     Fault("cancel: starting", endings.cancel_starting, WIDE, full=5),

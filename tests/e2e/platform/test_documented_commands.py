@@ -28,13 +28,14 @@ ELSEWHERE = {
 """Lines that are not run here, by what is in them, with the file that does what they do."""
 NEEDS_A_GPU = ("python -m bench.engine_gpu    ", "python -m bench.engine_gpu svd")
 """Lines that nothing runs here. tests/unit/documents checks their programs and options, as it does for all lines."""
-LONG = ("bench.engine_gpu --tiny", "tests.faults --only", "tests.simulation", "forge doctor")
+LONG = ("bench.demo_content", "bench.engine_gpu --tiny", "tests.faults --only", "tests.simulation", "forge doctor")
 """Lines that take long: only in full size."""
 SMALL = "-p width=64 -p height=64 -p num_frames=5 -p num_inference_steps=3"
 SMALLER = {
-    '"width": 320, "height": 192,': '"width": 64, "height": 64, "num_inference_steps": 3,',
-    '"num_frames": 17': '"num_frames": 5',
-    "-p width=320 -p height=192 -p num_frames=17": SMALL,
+    '"width": 512, "height": 320,': '"width": 64, "height": 64, "num_inference_steps": 3,',
+    '"num_frames": 29': '"num_frames": 5',
+    "-p width=512 -p height=320 -p num_frames=29": SMALL,
+    "--combinations 200": "--combinations 2 --of-other-ways 1 --pictures 1",
     '-p prompt="a red kite over a beach"': f'-p prompt="a red kite" {SMALL}',
     "--pause-after-step 8": f"{SMALL} --pause-after-step 2",
     "--image cat.png -p seed=17": "--image cat.png -p width=64 -p height=64 -p num_frames=2 -p num_inference_steps=2",

@@ -92,7 +92,11 @@ def test_an_example_says_what_is_wrong_with_a_request(example, platform, tmp_pat
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_a_program_of_a_document_runs(block, platform, tmp_path, python_path):
-    small = {"key)": f"{platform.key!r})", "http://127.0.0.1:8080": platform.url, '"prompt": "a cat"': SMALL_INPUTS}
+    small = {
+        "key)": f"{platform.key!r})",
+        "http://127.0.0.1:8080": platform.url,
+        '"prompt": "a red square"': SMALL_INPUTS,
+    }
     text = block.text
     for shown, real in small.items():
         assert shown in text

@@ -1,5 +1,6 @@
 """Weights: made, found, vetted, loaded; what could run code is refused, and nothing tells where our files are."""
 
+import hashlib
 import json
 import shutil
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models_demo import pipelines
 from services.inference_worker.adapters.engines import recipes
 from services.inference_worker.adapters.engines.sources import HubSource, source_for
 from services.inference_worker.adapters.engines.weights import Component
@@ -215,3 +217,11 @@ def test_of_two_precisions_only_the_one_that_is_wanted_is_read(tmp_path):
     assert (part.variant(torch.float32), part.weights_files(torch.float32)) == (None, [full])
     half.unlink()
     assert (part.variant(torch.float16), part.weights_files(torch.float16)) == (None, [full])
+
+
+def test_other_demo_weights_have_another_version():
+    digest = hashlib.sha256()
+    for file in sorted(pipelines.WEIGHTS.rglob("*.safetensors")):
+        digest.update(file.relative_to(pipelines.WEIGHTS).as_posix().encode() + file.read_bytes())
+    noted = (2, "fcbc44b20085518c")  # whoever changes the weights raises the version, and notes both here
+    assert (recipes.DEMO.version, digest.hexdigest()[:16]) == noted

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from models_demo import pipelines
+from services.inference_worker.adapters.engines import demo_remarks
 from services.inference_worker.adapters.engines.random_weights.skyreels import build_skyreels
 from services.inference_worker.adapters.engines.random_weights.stable_video import build_stable_video
 from services.inference_worker.adapters.engines.random_weights.wan import build_wan
@@ -77,8 +79,20 @@ RANDOM = Recipe(
 )
 """Narrow models with first weights: quick, for what does not depend on what videos show."""
 
-DEMO = Recipe("demo", 1, RANDOM.builders)
-"""What a laptop renders with unless told otherwise."""
+DEMO = Recipe(
+    "demo",
+    2,
+    {
+        "StableVideoDiffusionPipeline": lambda _generator: pipelines.stable_video(),
+        "SkyReelsV2DiffusionForcingPipeline": lambda _generator: pipelines.skyreels(),
+        "WanPipeline": lambda _generator: pipelines.wan(),
+    },
+    {
+        "SkyReelsV2DiffusionForcingPipeline": demo_remarks.on_prompt,
+        "WanPipeline": demo_remarks.on_prompt,
+    },
+)
+"""What a laptop renders with unless told otherwise: models of a small world, trained beforehand."""
 
 
 def _publish(draft: Path, place: Path) -> None:
