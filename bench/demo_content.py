@@ -23,7 +23,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
-from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -94,14 +93,13 @@ def agreement(engine: Engine, slug: str, count: int, asked: Mapping[str, Any]) -
     return right, (time.process_time() - began) / count
 
 
-def unseen(number: int) -> NDArray[np.uint8]:
+def unseen(number: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
     """A picture that was not trained on: (height, width, 3). Even ones are scenes, odd ones textures."""
     if number % 2:
-        picture = texture(HEIGHT, WIDTH, 2**40 + number)  # seeds of the training have 32 bits
+        picture = texture(height, width, 2**40 + number)  # seeds of the training have 32 bits
     else:
-        (combination,) = islice(held_out(number + 1), number, None)
-        scene = placed(combination, 1, HEIGHT, WIDTH, random.Random(number))
-        picture = draw(scene, [0], View(HEIGHT, WIDTH))[0]
+        scene = placed(held_out(number + 1)[-1], 1, height, width, random.Random(number))
+        picture = draw(scene, [0], View(height, width))[0]
     return ((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
 
 
@@ -154,8 +152,9 @@ def print_image_to_video(pictures: int) -> None:
     for bucket in BUCKETS:
         like, speeds, began = list[float](), list[float](), time.process_time()
         for number in range(pictures):
-            video = shown(engine, moving(unseen(number), motion_bucket_id=bucket, seed=number))
-            like.append(likeness(video[0], unseen(number)))
+            picture = unseen(number)
+            video = shown(engine, moving(picture, motion_bucket_id=bucket, seed=number))
+            like.append(likeness(video[0], picture))
             speeds.append(panned(torch.from_numpy(video.copy())))
         seconds = (time.process_time() - began) / pictures
         print(f"{bucket:<26}{pictures:7}{median(like):12.1f}{min(like):12.1f}{pan_speed(bucket):12.2f}", end="")

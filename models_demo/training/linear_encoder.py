@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from models_demo.training.cells import CHANNELS, Cells
+from models_demo.training.vae import LOG_VARIANCE
 
 _COLOURS = 3
-_LOG_VARIANCE = -9.0
 _GROUP = 4
 """Channels of a group of the last norm."""
 _CONSTANT = 64.0
@@ -64,4 +64,4 @@ def _finish(encoder: Any) -> None:
         shortcut.bias[minus + 1], shortcut.bias[minus + 2] = _CONSTANT, -_CONSTANT
         norm.weight[plus : minus + 1] = _CONSTANT / math.sqrt(2)
         out.weight[latent, plus, 1, 1], out.weight[latent, minus, 1, 1] = 1.0, -1.0
-    out.bias[CHANNELS:] = _LOG_VARIANCE
+    out.bias[CHANNELS:] = LOG_VARIANCE

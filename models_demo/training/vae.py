@@ -17,7 +17,8 @@ from models_demo.training.course import Course
 from models_demo.training.text import any_scene
 from models_demo.world import Scene, View, draw, placed
 
-_LOG_VARIANCE = -9.0
+LOG_VARIANCE = -9.0
+"""Of all latents that an encoder makes: next to nothing."""
 _ENCODER_STEPS = 1000
 _RATE, _MATRICES = 2e-3, 5e-3
 _WAY = 96
@@ -106,7 +107,7 @@ def train_video_encoder(folder: Path, share: float, code: Code, vae: Any) -> Non
     def coding(step: int, dice: random.Random) -> torch.Tensor:
         latents, pictures = _batch(VIDEO, code, step / share, dice)
         made = vae.encode(pictures.transpose(1, 2)).latent_dist
-        return (made.mean - latents).square().mean() + 0.01 * (made.logvar - _LOG_VARIANCE).square().mean()
+        return (made.mean - latents).square().mean() + 0.01 * (made.logvar - LOG_VARIANCE).square().mean()
 
     encoder = {"encoder": vae.encoder, "before": vae.quant_conv}
     _train("video_encoder", folder, encoder, round(_ENCODER_STEPS * share), coding)

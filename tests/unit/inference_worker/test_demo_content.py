@@ -1,6 +1,5 @@
 """What videos of the demo weights show: what was asked for, however they are made."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.demo_content import likeness, unseen
 from models_demo.captions import sentence
 from models_demo.reading import panned, read
-from models_demo.textures import texture
-from models_demo.world import Combination, View, draw, held_out, pan_speed, placed
+from models_demo.world import Combination, held_out, pan_speed
 from services.inference_worker.domain.errors import RenderStopped
 from tests.unit.inference_worker.threads import one_thread
 
@@ -112,10 +111,7 @@ def test_more_steps_change_the_video_but_not_what_it_shows(engines, make):
 @pytest.fixture(scope="module")
 def pictures():
     """Some that were not trained on: of another world, and of this one."""
-    (combination,) = held_out(1)
-    scene = placed(combination, 1, 192, 256, random.Random(3))
-    drawn = (texture(192, 256, 2**40 + 7), draw(scene, [0], View(192, 256))[0])
-    return [((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy() for picture in drawn]
+    return [unseen(number, height=192, width=256) for number in (1, 0)]
 
 
 @pytest.fixture
@@ -128,11 +124,6 @@ def moved(engines, make, data_uri):
         return make(engines("svd"), inputs).frames
 
     return video
-
-
-def likeness(first, second):
-    """In dB."""
-    return 10 * np.log10(255**2 / np.square(first.astype(float) - second).mean())
 
 
 def test_a_picture_is_kept_and_the_camera_goes_over_it_as_fast_as_asked(moved, pictures):
