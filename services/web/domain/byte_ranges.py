@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
-_RANGE = re.compile(r"(?P<first>\d*)-(?P<last>\d*)", re.ASCII)
+# No file is as long as a hundred digits say: what has more of them is no range.
+_RANGE = re.compile(r"(?P<first>\d{0,100})-(?P<last>\d{0,100})", re.ASCII)
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_LONGEST = 18
-"""Digits of a number that is taken for one; no file is as long as ten of them say."""
 
 
 class NotSatisfiable(Exception):
@@ -50,7 +49,7 @@ def part_of(file: File, *, wanted: str | None, if_range: str | None) -> range | 
     found = _RANGE.fullmatch(listed.strip(" \t"))
     if unit.strip().lower() != "bytes" or found is None or not _is_same(file, if_range):
         return None
-    first, last = found["first"][:_LONGEST], found["last"][:_LONGEST]
+    first, last = found["first"], found["last"]
     if not first and not last:
         return None
     if not first:
