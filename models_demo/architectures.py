@@ -14,7 +14,7 @@ transformers: Any = _transformers
 
 TEXT_TOKENS = 512
 _TEXT_CHANNELS = 64
-VIDEO_CHANNELS = 22
+VIDEO_CHANNELS = 26
 """Of the latents of videos."""
 _PATCH = 2
 _SPECIAL = ["<pad>", "</s>", "<unk>"]

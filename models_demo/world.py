@@ -42,7 +42,7 @@ ZOOM_RATE = 1 / 640
 """A zoom makes things larger by exp(ZOOM_RATE · speed) a frame."""
 
 PATTERNS = ("plain", "striped")
-PERIOD = 176.0
+PERIOD = 256.0
 """Of upright stripes, in pixels."""
 
 
@@ -92,8 +92,8 @@ class Scene:
     combination: Combination
     x: float
     y: float
-    shift: float
-    """Of the stripes."""
+    stripe: float
+    """The middle of a light stripe, from the left."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,10 @@ def held_out(count: int) -> list[Combination]:
 
 
 def placed(combination: Combination, frames: int, height: int, width: int, dice: random.Random) -> Scene:
-    """A scene of the combination in which the shape is in sight: for all of these frames if its way is short enough."""
+    """A scene of the combination in which the shape is in sight: for all of these frames if its way is short enough.
+
+    A light stripe is where the shape is half way through them, or always.
+    """
     ways = way_of(combination)
     radius = SIZES[combination.size]
     start = []
@@ -151,7 +154,8 @@ def placed(combination: Combination, frames: int, height: int, width: int, dice:
         lowest, highest = radius - min(travelled, 0), length - radius - max(travelled, 0)
         middle = (length - travelled) / 2
         start.append(dice.uniform(lowest, highest) if lowest < highest else middle + dice.uniform(-0.2, 0.2) * length)
-    return Scene(combination, start[0], start[1], shift=dice.uniform(0, PERIOD))
+    stripe = start[0] + (ways[0] * (frames - 1) / 2 if combination.motion in DIRECTIONS else 0.0)
+    return Scene(combination, start[0], start[1], stripe)
 
 
 def way_of(what: Combination) -> tuple[float, float]:
@@ -176,10 +180,18 @@ def draw(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
 
 def silhouette(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     """How much of each pixel the shape covers, 0…1: (frames, rows, columns)."""
-    what, larger = scene.combination, zoom(scene.combination, frames)
-    x, y = (offset / larger for offset in offsets(scene, frames, view))
-    outside = distance(what.shape, x[:, None, :], y[:, :, None], SIZES[what.size])
-    return _coverage(outside, (view.step / larger)[..., None])
+    return _coverage(torch.maximum(*edges(scene, frames, view)), torch.tensor(view.step))
+
+
+def edges(scene: Scene, frames: Sequence[int], view: View) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many pixels pixels are outside the shape's outline, and inside its hole: both (frames, rows, columns).
+
+    A shape without a hole is infinitely far outside of it.
+    """
+    what, larger = scene.combination, zoom(scene.combination, frames)[..., None]
+    x, y = offsets(scene, frames, view)
+    outside, in_hole = distances(what.shape, x[:, None, :] / larger, y[:, :, None] / larger, SIZES[what.size])
+    return outside * larger, in_hole * larger
 
 
 def offsets(scene: Scene, frames: Sequence[float], view: View) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,8 +207,8 @@ def stripes(scene: Scene, frames: Sequence[int], view: View) -> torch.Tensor:
     what = scene.combination
     # Before a moving camera stripes and shape are one; otherwise only the shape moves.
     way = 0.0 if what.motion in DIRECTIONS else way_of(what)[0]
-    across = _places(view.left, view.width, view.step) - scene.x - way * _column(frames)
-    return (across / zoom(what, frames) + scene.shift) / PERIOD
+    across = _places(view.left, view.width, view.step) - scene.stripe - way * _column(frames)
+    return across / zoom(what, frames) / PERIOD
 
 
 def zoom(what: Combination, frames: Sequence[int]) -> torch.Tensor:
@@ -211,17 +223,24 @@ def _column(frames: Sequence[float]) -> torch.Tensor:
 
 def distance(shape: str, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
     """How far points are outside a shape of this radius around zero; negative inside. y points down."""
+    return torch.maximum(*distances(shape, x, y, radius))
+
+
+def distances(shape: str, x: torch.Tensor, y: torch.Tensor, radius: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far they are outside its outline, and inside its hole."""
+    hole = torch.tensor(-math.inf)
     match shape:
         case "circle":
-            return torch.hypot(x, y) - radius
+            outside = torch.hypot(x, y) - radius
         case "ring":
-            return (torch.hypot(x, y) - 0.76 * radius).abs() - 0.26 * radius
+            outside, hole = torch.hypot(x, y) - 1.02 * radius, 0.5 * radius - torch.hypot(x, y)
         case "square":
-            return torch.maximum(x.abs(), y.abs()) - 0.88 * radius
+            outside = torch.maximum(x.abs(), y.abs()) - 0.88 * radius
         case "triangle":
-            return torch.maximum(y - 0.8 * radius, 0.89 * x.abs() - 0.45 * y - 0.48 * radius)
+            outside = torch.maximum(y - 0.8 * radius, 0.89 * x.abs() - 0.45 * y - 0.48 * radius)
         case _:
             raise ValueError(f"there is no {shape} in this world")
+    return outside, hole.expand(outside.shape)
 
 
 def _places(start: int, count: int, step: int) -> torch.Tensor:

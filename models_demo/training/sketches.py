@@ -1,8 +1,8 @@
-"""The latents of videos: of each cell two colours, which of them is where, and where shape and stripes are from it.
+"""The latents of videos: what is in a scene, the same in all cells, and where shape and stripes are from each cell.
 
-Any picture can be sketched with two colours a cell ("block truncation coding": Delp and Mitchell, IEEE Transactions on
-Communications 27, 1979). In a scene of the small world the two are those of the shape and of what is behind it,
-and the same in all cells: a transformer has to find them but once.
+A transformer has to find what all cells share but once, and the rest grows evenly from cell to cell; edges are left to
+the decoder. Other pictures are sketched with two colours a cell, and roughly which of them is where ("block truncation
+coding": Delp and Mitchell, IEEE Transactions on Communications 27, 1979).
 """
 
 import random
@@ -17,16 +17,17 @@ from torch.nn.functional import avg_pool2d
 
 from models_demo.architectures import VIDEO_CHANNELS
 from models_demo.textures import moving, texture
-from models_demo.training.cells import CELL, STEP, Cells, as_drawing, fit, in_cells, kept
+from models_demo.training.cells import CELL, STEP, Cells, fit, in_cells, kept
 from models_demo.world import (
     COLOURS,
     SIZES,
+    SPEEDS,
+    ZOOMS,
+    Combination,
     Scene,
     View,
+    edges,
     offsets,
-    placed,
-    random_combination,
-    silhouette,
     stripes,
     tones,
     way_of,
@@ -44,6 +45,10 @@ class Parts(NamedTuple):
     """The colour behind."""
     colour: Any
     """The shape's."""
+    shape: Any
+    """Which shape it is, as a corner of a tetrahedron; nothing in pictures of anything else."""
+    pattern: Any
+    """Whether there are stripes: 1 or -1."""
     stripes: Any
     """The cosine and sine of the place among them."""
     place: Any
@@ -56,15 +61,29 @@ class Parts(NamedTuple):
     """How far the shape's middle is, to the right and down."""
     radius: Any
     """The shape's."""
+    edges: Any
+    """How far outside the shape it is, and how far inside a ring's hole."""
     mask: Any
-    """The components of how much of the second colour there is."""
+    """In pictures of anything else, the components of how much of the second colour there is."""
+    growth: Any
+    """How fast a zoom makes the shape larger."""
 
 
-CHANNELS_OF = Parts(*(slice(*ends) for ends in pairwise((0, 3, 6, 8, 10, 11, 13, 15, 16, VIDEO_CHANNELS))))
+_ENDS = (0, 3, 6, 9, 10, 12, 14, 15, 17, 19, 20, 22, 25, VIDEO_CHANNELS)
+CHANNELS_OF = Parts(*(slice(*ends) for ends in pairwise(_ENDS)))
+_MASKS = CHANNELS_OF.mask.stop - CHANNELS_OF.mask.start
 _BEHIND_SCALE, _COLOUR_SCALE, _MASK_SCALE = 2.0, 1.3, 1.6
+_CORNERS = {
+    "circle": (1.0, 1.0, 1.0),
+    "square": (1.0, -1.0, -1.0),
+    "triangle": (-1.0, 1.0, -1.0),
+    "ring": (-1.0, -1.0, 1.0),
+}
 _FAR, _NEAR = 7.5, 288.0
 """Offsets grow by a unit in 38 pixels next to the shape, and up to 7.5 far from it: they are the first thing that comes
 out of noise, since all else follows from them."""
+_OUTSIDE, _EDGE = 4.0, 96.0
+"""Distances from edges grow by a unit in 24 pixels next to the edge."""
 _FRAMES_A_UNIT = 10.0
 _RADIUS_SCALE = 2.5
 _WAY_SCALE = 0.5
@@ -78,41 +97,41 @@ class Sketches:
     masks: Cells
 
     def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
-        """The latents of scenes of so many frames: (scenes, 22, latent frames, rows, columns)."""
-        numbers = range(frames)
-        small, coarse = View(height, width, step=STEP), View(height, width, step=CELL)
-        masks = torch.stack([silhouette(scene, numbers, small) for scene in scenes])
-        found = self.masks.of_pictures(masks.unsqueeze(2)) * _MASK_SCALE
-        size = found.shape[2:]
-        constant, across, down, over_time = [], [], [], []
+        """The latents of scenes of so many frames: (scenes, 26, latent frames, rows, columns)."""
+        numbers, half_way = range(frames), (frames - 1) / 2
+        view = View(height, width, step=CELL)
+        constant, across, down, over_time, everywhere = [], [], [], [], []
         for scene in scenes:
             what = scene.combination
-            behind, colour = torch.tensor(tones(what.background)[0]), torch.tensor(COLOURS[what.colour])
-            colours = ((behind * 2 - 1) * _BEHIND_SCALE, (colour * 2 - 1) * _COLOUR_SCALE)
-            constant.append(torch.cat((*colours, torch.tensor(way_of(what)) * _WAY_SCALE)))
-            turns = stripes(scene, numbers, coarse) * 2 * torch.pi
+            constant.append(torch.tensor(_always(what)))
+            turns = stripes(scene, numbers, view) * 2 * torch.pi
             waves = torch.stack((turns.cos(), turns.sin())) * (what.pattern == "striped")
-            half_way = (frames - 1) / 2
-            (x, y), (place_x, place_y) = offsets(scene, numbers, coarse), offsets(scene, [half_way] * frames, coarse)
+            (x, y), (place_x, place_y) = offsets(scene, numbers, view), offsets(scene, [half_way] * frames, view)
             across.append(torch.cat((waves, _squashed(torch.stack((place_x, x))))))
             down.append(_squashed(torch.stack((place_y, y))))
             time = (torch.arange(frames) - half_way) / _FRAMES_A_UNIT
             radius = (SIZES[what.size] / SIZES["medium"] * zoom(what, numbers)[:, 0]).log() * _RADIUS_SCALE
             over_time.append(torch.stack((time, radius))[..., None])
-        wide, high, always = (_in_fours(torch.stack(values)) for values in (across, down, over_time))
+            everywhere.append(_OUTSIDE * torch.tanh(torch.stack(edges(scene, numbers, view)).flatten(2) / _EDGE))
         same = torch.stack(constant)[..., None, None, None]
+        wide, high, timely, each = (_in_fours(torch.stack(values)) for values in (across, down, over_time, everywhere))
+        size = (wide.shape[2], high.shape[3], wide.shape[3])
         parts = Parts(
             behind=same[:, :3],
             colour=same[:, 3:6],
+            shape=same[:, 6:9],
+            pattern=same[:, 9:10],
             stripes=wide[:, :2, :, None],
             place=_beside(wide[:, 2], high[:, 0]),
-            time=always[:, :1, :, None],
-            way=same[:, 6:],
+            time=timely[:, :1, :, None],
+            way=same[:, 10:12],
             offsets=_beside(wide[:, 3], high[:, 1]),
-            radius=always[:, 1:, :, None],
-            mask=found,
+            radius=timely[:, 1:, :, None],
+            edges=each.unflatten(3, size[1:]),
+            mask=torch.zeros(1, _MASKS, 1, 1, 1),
+            growth=same[:, 12:],
         )
-        return torch.cat([part.expand(-1, -1, *size) for part in parts], dim=1)
+        return torch.cat([part.expand(len(scenes), -1, *size) for part in parts], dim=1)
 
     def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
         """The latents of any drawings, (videos, frames, 3, height / 4, width / 4): the brighter colour is in front."""
@@ -135,56 +154,43 @@ class Sketches:
         parts = Parts(
             behind=behind * _BEHIND_SCALE,
             colour=colour * _COLOUR_SCALE,
+            shape=nothing[..., :1].expand(*nothing.shape[:-1], 3),
+            pattern=-torch.ones_like(nothing[..., :1]),
             stripes=nothing,
             place=far,
             time=nothing[..., :1],
             way=nothing,
             offsets=far,
             radius=nothing[..., :1],
+            edges=nothing,
             mask=found,
+            growth=nothing[..., :1],
         )
         return torch.cat(parts, dim=-1).permute(0, 4, 1, 2, 3)
 
-    def shown(self, latents: torch.Tensor) -> torch.Tensor:
-        """A quarter-size look at latents, without a decoder: (videos, frames, 3, height / 4, width / 4), in -1…1."""
-        masks = as_drawing(self.masks.cells(latents[:, CHANNELS_OF.mask] / _MASK_SCALE), VIDEO_FRAMES)[
-            :, VIDEO_FRAMES - 1 :
-        ]
-        behind = latents[:, CHANNELS_OF.behind] / _BEHIND_SCALE
-        colour = latents[:, CHANNELS_OF.colour] / _COLOUR_SCALE
-        sharp = ((masks - 0.5) * 2 + 0.5).clamp(0, 1)
-
-        def spread(part: torch.Tensor) -> torch.Tensor:
-            side = CELL // STEP
-            whole = part.repeat_interleave(side, 3).repeat_interleave(side, 4).repeat_interleave(VIDEO_FRAMES, 2)
-            return whole[:, :, VIDEO_FRAMES - 1 :].transpose(1, 2)
-
-        cosine = latents[:, CHANNELS_OF.stripes][:, :1]
-        darker = spread((-cosine * 3).clamp(0, 1)) * 0.18
-        back = (spread(behind) + 1) * (1 - darker) - 1
-        return (back + (spread(colour) - back) * sharp).clamp(-1, 1)
-
 
 def sketches(weights: Path, share: float) -> Sketches:
-    """With components of masks that are kept among the weights, or fitted: to shapes in motion, and some textures."""
-    videos, textures = max(20, round(3000 * share)), max(2, round(300 * share))
+    """With components of masks that are kept among the weights, or fitted to textures in motion."""
 
     def mask(number: int, dice: random.Random) -> torch.Tensor:
         frames = 2 * VIDEO_FRAMES + 1
-        if number >= videos:
-            pictures = avg_pool2d(moving(texture(384, 384, number), frames, 320, 320, dice), STEP)
-            luma = pictures.mean(dim=1, keepdim=True)
-            return (luma > luma.mean()).float()
-        scene = placed(random_combination(dice), frames, 320, 320, dice)
-        return silhouette(scene, range(frames), View(320, 320, step=STEP)).unsqueeze(1)
+        pictures = avg_pool2d(moving(texture(384, 384, number), frames, 320, 320, dice), STEP)
+        luma = pictures.mean(dim=1, keepdim=True)
+        return (luma > luma.mean()).float()
 
-    channels = VIDEO_CHANNELS - CHANNELS_OF.mask.start
+    videos = max(2, round(400 * share))
     return Sketches(
-        kept(
-            weights / "masks.safetensors",
-            lambda: fit(mask, videos + textures, channels, frames=VIDEO_FRAMES, is_centred=False),
-        )
+        kept(weights / "masks.safetensors", lambda: fit(mask, videos, _MASKS, frames=VIDEO_FRAMES, is_centred=False))
     )
+
+
+def _always(what: Combination) -> list[float]:
+    """What is the same in all cells of a scene: the first four parts of the channels, the way, and growth."""
+    behind = [(value * 2 - 1) * _BEHIND_SCALE for value in tones(what.background)[0]]
+    colour = [(value * 2 - 1) * _COLOUR_SCALE for value in COLOURS[what.colour]]
+    pattern = 1.0 if what.pattern == "striped" else -1.0
+    ways = (*way_of(what), ZOOMS.get(what.motion, 0) * SPEEDS[what.speed])
+    return [*behind, *colour, *_CORNERS[what.shape], pattern, *(way * _WAY_SCALE for way in ways)]
 
 
 def _in_fours(values: torch.Tensor) -> torch.Tensor:

@@ -64,13 +64,13 @@ class Syllabus:
 VIDEO = Syllabus(
     name="video",
     frames=4,
-    steps=5000,
+    steps=6500,
     first_steps=600,
     first_sizes=((2, 4, 4), (2, 4, 4), (2, 4, 5), (3, 4, 4), (2, 5, 4), (4, 3, 4), (2, 6, 6)),
     sizes=((2, 4, 4), (2, 6, 6), (2, 8, 8), (2, 7, 10), (3, 6, 7), (4, 5, 6), (8, 4, 4), (1, 10, 12)),
     batch_cells=256,
-    textures=0.12,
-    noise=0.3,
+    textures=0.1,
+    noise=0.2,
 )
 IMAGE = Syllabus(
     name="image",

@@ -1,16 +1,13 @@
-"""Sketches: latents from which scenes are read back, and which keep of any picture what two colours a cell can."""
+"""Sketches: latents that tell what is in a scene and where, and of any other picture what two colours a cell can."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import avg_pool2d
 
-from models_demo.reading import read
-from models_demo.textures import texture
-from models_demo.training.cells import STEP
 from models_demo.training.sketches import CHANNELS_OF, sketches
-from models_demo.world import MOTIONS, SPEEDS, placed, random_combination
+from models_demo.world import CHOICES, PERIOD, SHAPES, SPEEDS, placed, random_combination
 
 FRAMES, HEIGHT, WIDTH = 13, 320, 448
 
@@ -30,27 +27,41 @@ def scenes(count, motion=None):
     return found
 
 
-@pytest.mark.parametrize("motion", MOTIONS)
-def test_a_scene_is_read_back_from_its_sketch(code, motion):
-    drawn = scenes(1, motion)
-    shown = code.shown(code.of_scenes(drawn, FRAMES, HEIGHT, WIDTH))
-    assert shown.shape == (1, FRAMES, 3, HEIGHT // STEP, WIDTH // STEP)
-    for scene, video in zip(drawn, shown, strict=True):
-        pixels = ((video + 1) * 127.5).round().permute(0, 2, 3, 1)
-        large = pixels.repeat_interleave(STEP, 1).repeat_interleave(STEP, 2)
-        found = read(large)
-        assert (found.shape, found.colour, found.background) == (
-            scene.combination.shape,
-            scene.combination.colour,
-            scene.combination.background,
-        )
-        assert "motion" not in found.differences(scene.combination)
+FIELDS = {
+    "shape": {"shape", "edges"},
+    "colour": {"colour"},
+    "background": {"behind"},
+    "size": {"radius", "edges"},
+    "pattern": {"pattern", "stripes"},
+    "speed": {"way", "place", "offsets", "edges"},
+}
 
 
-def test_colours_are_the_same_in_all_cells_of_a_scene(code):
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_is_said_of_a_scene_shows_in_its_own_channels_and_no_others(code, field):
+    scene = scenes(1, "left")[0]
+    for choice in set(CHOICES[field]) - {getattr(scene.combination, field)}:
+        other = replace(scene, combination=replace(scene.combination, **{field: choice}))
+        one, two = code.of_scenes([scene, other], FRAMES, HEIGHT, WIDTH)
+        differ = {name for name, part in CHANNELS_OF._asdict().items() if not torch.equal(one[part], two[part])}
+        assert differ == FIELDS[field]
+
+
+def test_every_cell_knows_what_is_in_the_scene(code):
     latents = code.of_scenes(scenes(3), FRAMES, HEIGHT, WIDTH)
-    for part in (CHANNELS_OF.behind, CHANNELS_OF.colour):
+    for part in (CHANNELS_OF.behind, CHANNELS_OF.colour, CHANNELS_OF.shape, CHANNELS_OF.pattern, CHANNELS_OF.way):
         assert torch.equal(latents[:, part], latents[:, part, :1, :1, :1].expand_as(latents[:, part]))
+
+
+def test_stripes_go_with_the_camera_and_stay_where_only_the_shape_moves(code):
+    for motion, part in (("pans left", CHANNELS_OF.offsets), ("right", CHANNELS_OF.place)):
+        scene = scenes(1, motion)[0]
+        striped = replace(scene, combination=replace(scene.combination, pattern="striped"))
+        latents = code.of_scenes([striped], FRAMES, HEIGHT, WIDTH)[0, :, 1:, 0]
+        across = 288 * torch.atanh(latents[part][0] / 7.5)
+        near = across.abs() < 250
+        wanted = torch.stack([(across * 2 * torch.pi / PERIOD).cos(), (across * 2 * torch.pi / PERIOD).sin()])
+        assert (latents[CHANNELS_OF.stripes] - wanted).abs().amax(0)[near].max() < 0.1
 
 
 def test_offsets_are_nothing_where_the_shape_is_and_grow_from_there(code):
@@ -63,11 +74,28 @@ def test_offsets_are_nothing_where_the_shape_is_and_grow_from_there(code):
     assert (y.diff(dim=0) > 0).all()
 
 
-def test_any_picture_is_kept_in_two_colours_a_cell(code):
-    picture = avg_pool2d(texture(256, 320, 5), STEP)[None, None].expand(1, 5, -1, -1, -1)
-    kept = code.shown(code.of_pictures(picture))
-    blurred = avg_pool2d(picture[0, 0], 8).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    assert (kept[0, 4] - picture[0, 4]).abs().mean() < 0.9 * (blurred - picture[0, 0]).abs().mean()
+def test_cells_in_a_shape_are_inside_its_edge_and_those_in_the_middle_of_a_ring_in_its_hole(code):
+    scene = scenes(1, "still")[0]
+    row, column = (int(place // 32) for place in (scene.y, scene.x))
+    for shape in SHAPES:
+        one = replace(scene, combination=replace(scene.combination, shape=shape, size="large"))
+        outside, in_hole = code.of_scenes([one], FRAMES, HEIGHT, WIDTH)[0, CHANNELS_OF.edges, 0]
+        assert outside[row, column] < -1
+        assert outside.max() > 1
+        assert (in_hole[row, column] > 1).item() is (shape == "ring")
+        assert (in_hole > 0).any() == (shape == "ring")
+
+
+def test_of_other_pictures_each_cell_has_its_darker_and_its_brighter_colour(code):
+    dark, bright = (torch.tensor(colour).view(3, 1, 1) for colour in ((-0.9, -0.6, -0.8), (0.5, 0.9, 0.7)))
+    left = (torch.arange(64) % 8 < 4).float().expand(64, 64)
+    pictures = torch.stack([bright * left + dark * (1 - left), bright * (1 - left) + dark * left])
+    latents = code.of_pictures(pictures[:, None].expand(-1, 5, -1, -1, -1))
+    for part, colour, scale in ((CHANNELS_OF.behind, dark, 2.0), (CHANNELS_OF.colour, bright, 1.3)):
+        assert torch.allclose(latents[:, part], (colour * scale)[None, :, None].expand_as(latents[:, part]), atol=1e-4)
+    one, other = latents[:, CHANNELS_OF.mask]
+    assert (one - other).abs().mean() > 0.3
+    assert not latents[:, CHANNELS_OF.shape].any()
 
 
 def test_a_scene_in_a_view_cut_from_another_has_the_same_latents(code):
@@ -84,3 +112,14 @@ def test_where_the_shape_is_follows_from_its_place_and_the_time(code):
     frames = latents[CHANNELS_OF.time][0] * 10
     moved = place - SPEEDS[scene.combination.speed] * frames
     assert torch.allclose(offsets[1:], moved[1:], atol=2)
+
+
+def test_how_large_the_shape_is_follows_from_the_growth_that_all_cells_know(code):
+    scene = scenes(1, "zooms in")[0]
+    latents = code.of_scenes([scene], FRAMES, HEIGHT, WIDTH)[0]
+    growth, radius = (latents[part][0] for part in (CHANNELS_OF.growth, CHANNELS_OF.radius))
+    assert torch.equal(growth, growth[:1, :1, :1].expand_as(growth))
+    assert growth.min() > 0
+    grown = radius.diff(dim=0)[1:]
+    assert torch.allclose(grown, growth[2:] * grown[0, 0, 0] / growth[0, 0, 0], atol=1e-3)
+    assert grown.min() > 0

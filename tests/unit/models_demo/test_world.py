@@ -18,7 +18,7 @@ def a_scene(**changes):
         "background": "blue",
         "pattern": "plain",
     }
-    return Scene(Combination(**{**told, **changes}), x=100.0, y=80.0, shift=11.0)
+    return Scene(Combination(**{**told, **changes}), x=100.0, y=80.0, stripe=130.0)
 
 
 def colour_at(picture, x, y):
