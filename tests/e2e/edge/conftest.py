@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import importlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,6 +32,7 @@ from grpc import aio
 
 from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
 from forge_cli.edge_rules import EdgeRules
+from forge_cli.stack import free_ports
 from services.accounts.domain import new_secret
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.secret_files import SecretFile
@@ -222,10 +222,8 @@ def start_edge() -> Callable[..., AbstractAsyncContextManager[Edge]]:
 
 
 def free_address() -> str:
-    """An address of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """An address of this machine that nobody listens on, and that no port 0 becomes."""
+    return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.fixture
