@@ -45,11 +45,6 @@ class Cells:
         """The latents of drawings, (videos, frames, values, height / 4, width / 4), in the same shape."""
         return ((in_cells(drawings, self.frames) - self.mean) @ self.components).permute(0, 4, 1, 2, 3)
 
-    def cells(self, latents: torch.Tensor) -> torch.Tensor:
-        """The cells with these latents that are nearest to the mean: (videos, latent frames, rows, columns, …)."""
-        back = torch.linalg.pinv(self.components)
-        return latents.permute(0, 2, 3, 4, 1) @ back + self.mean
-
 
 def picture_cells(weights: Path, share: float) -> Cells:
     """Those of pictures, half of them textures: kept among the weights, or fitted."""
@@ -110,9 +105,3 @@ def in_cells(drawings: torch.Tensor, frames: int) -> torch.Tensor:
     groups = torch.cat((start, drawings), dim=1).unflatten(1, (-1, frames))
     cells = groups.unflatten(5, (-1, _SIDE)).unflatten(4, (-1, _SIDE))  # …, n, frames, values, rows, 8, columns, 8
     return cells.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4)
-
-
-def as_drawing(cells: torch.Tensor, frames: int) -> torch.Tensor:
-    """The opposite of `in_cells`, with all frames of the first latent frame."""
-    parts = cells.unflatten(4, (frames, -1, _SIDE, _SIDE)).permute(0, 1, 4, 5, 2, 6, 3, 7)
-    return parts.flatten(6, 7).flatten(4, 5).flatten(1, 2)

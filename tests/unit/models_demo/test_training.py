@@ -18,7 +18,7 @@ from models_demo.architectures import (
     wan_transformer,
 )
 from models_demo.textures import texture
-from models_demo.training.cells import STEP, Cells, as_drawing, in_cells, picture_cells
+from models_demo.training.cells import CELL, STEP, Cells, in_cells, picture_cells
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
 from models_demo.training.linear_encoder import set_encoder
@@ -83,9 +83,16 @@ def test_wans_transformer_is_the_one_of_skyreels_at_16_frames_a_second(transform
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+def as_drawing(cells):
+    """The opposite of `in_cells`, with all frames of the first latent frame."""
+    side = CELL // STEP
+    parts = cells.unflatten(4, (FRAMES, -1, side, side)).permute(0, 1, 4, 5, 2, 6, 3, 7)
+    return parts.flatten(6, 7).flatten(4, 5).flatten(1, 2)
+
+
 def test_cells_are_the_drawing_cut_up_with_its_first_frame_four_times():
     drawing = torch.randn(2, 5, 3, 16, 24)
-    back = as_drawing(in_cells(drawing, FRAMES), FRAMES)
+    back = as_drawing(in_cells(drawing, FRAMES))
     assert torch.equal(back[:, 3:], drawing)
     assert torch.equal(back[:, 0], drawing[:, 0])
 
@@ -95,7 +102,7 @@ def test_latents_are_a_linear_map_of_cells_and_back():
     directions, _ = torch.linalg.qr(torch.randn(768, 16))
     cells = Cells(torch.randn(768), directions, FRAMES)
     latents = torch.randn(1, 16, 2, 3, 4)
-    drawing = as_drawing(cells.cells(latents), FRAMES)
+    drawing = as_drawing(latents.permute(0, 2, 3, 4, 1) @ torch.linalg.pinv(cells.components) + cells.mean)
     back = cells.of_pictures(drawing[:, 3:])
     assert back.shape == latents.shape
     assert torch.allclose(back[:, :, 1], latents[:, :, 1], atol=1e-4)
