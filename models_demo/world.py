@@ -154,8 +154,16 @@ def placed(combination: Combination, frames: int, height: int, width: int, dice:
         lowest, highest = radius - min(travelled, 0), length - radius - max(travelled, 0)
         middle = (length - travelled) / 2
         start.append(dice.uniform(lowest, highest) if lowest < highest else middle + dice.uniform(-0.2, 0.2) * length)
-    stripe = start[0] + (ways[0] * (frames - 1) / 2 if combination.motion in DIRECTIONS else 0.0)
-    return Scene(combination, start[0], start[1], stripe)
+    half_way = (frames - 1) / 2
+    return half_way_at(combination, start[0] + ways[0] * half_way, start[1] + ways[1] * half_way, half_way)
+
+
+def half_way_at(combination: Combination, x: float, y: float, half_way: float) -> Scene:
+    """The scene that has the shape there in the frame of this number, and a light stripe there then, or always."""
+    to_right, to_bottom = way_of(combination)
+    start = x - to_right * half_way
+    stripe = x if combination.motion in DIRECTIONS else start
+    return Scene(combination, start, y - to_bottom * half_way, stripe)
 
 
 def way_of(what: Combination) -> tuple[float, float]:

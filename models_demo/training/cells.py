@@ -21,6 +21,8 @@ CELL, CHANNELS = 32, 16
 STEP = 4
 """One pixel in how many, along each side, a drawing for latents has."""
 _SIDE = CELL // STEP
+Size = tuple[int, int, int]
+"""Latent frames, rows and columns."""
 _BUSY, _ANY = 40, 10
 """How many cells of a drawing components are fitted to: those that show most, and any others."""
 

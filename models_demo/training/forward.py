@@ -24,6 +24,7 @@ class Texts:
     """What is added to the logits of attention to each place, shape (texts, 1, 1, tokens + 1)."""
 
 
+@torch.no_grad()
 def embedded(text_encoder: Any, tokenizer: Any, texts: list[str]) -> Texts:
     """The embeddings that a pipeline makes of texts."""
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=TEXT_TOKENS, return_tensors="pt")
@@ -33,6 +34,11 @@ def embedded(text_encoder: Any, tokenizer: Any, texts: list[str]) -> Texts:
     empty = (TEXT_TOKENS - mask.sum(dim=1, keepdim=True)).clamp(min=1).log()
     weight = torch.cat(((1 - mask) * -1e9, empty), dim=1)
     return Texts(embeddings, weight[:, None, None])
+
+
+def timesteps(levels: torch.Tensor) -> torch.Tensor:
+    """Those at which the models expect these shares of noise."""
+    return (levels * 1000).round().clamp(max=999)
 
 
 def predicted(

@@ -184,6 +184,17 @@ def sketches(weights: Path, share: float) -> Sketches:
     )
 
 
+def places(latents: torch.Tensor) -> list[tuple[float, float]]:
+    """Where the shapes are half way through, to the right and down, by what most cells say in latents of scenes."""
+    found = list[torch.Tensor]()
+    for channel, along in ((CHANNELS_OF.place.start, 3), (CHANNELS_OF.place.start + 1, 2)):
+        said = latents[:, channel]
+        cells = ((torch.arange(said.shape[along]) + 0.5) * CELL).view([-1 if along == axis else 1 for axis in range(4)])
+        middles = cells - _NEAR * torch.atanh((said / _FAR).clamp(-0.9, 0.9))
+        found.append(middles.flatten(1).median(dim=1).values)
+    return [(x, y) for x, y in torch.stack(found, dim=1).tolist()]
+
+
 def _always(what: Combination) -> list[float]:
     """What is the same in all cells of a scene: the first four parts of the channels, the way, and growth."""
     behind = [(value * 2 - 1) * _BEHIND_SCALE for value in tones(what.background)[0]]

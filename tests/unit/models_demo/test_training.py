@@ -22,7 +22,7 @@ from models_demo.training.cells import CELL, STEP, Cells, in_cells, picture_cell
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
 from models_demo.training.linear_encoder import set_encoder
-from models_demo.training.text_to_video import noise_levels
+from models_demo.training.noise import noise_levels
 from models_demo.training.vae import frames_on_their_own
 
 FRAMES = 4
@@ -185,7 +185,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
 
 @pytest.mark.only_full_size
 def test_a_short_training_leaves_weights_that_make_a_video(tmp_path, monkeypatch):
-    command = [sys.executable, "-m", "models_demo.training", "--share", "0.0004"]
+    command = [sys.executable, "-m", "models_demo.training", "--share", "0.001"]
     folders = ["--folder", str(tmp_path / "course"), "--weights", str(tmp_path / "weights")]
     subprocess.run([*command, *folders], check=True, timeout=250, stdout=subprocess.DEVNULL)
     monkeypatch.setattr(pipelines, "WEIGHTS", tmp_path / "weights")
