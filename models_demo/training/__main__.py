@@ -1,25 +1,22 @@
 """Trains the demo weights, or goes on where an earlier training stopped: `python -m models_demo.training`."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from models_demo.architectures import image_vae, skyreels_transformer, text_encoder, tokenizer, video_vae
+from models_demo.architectures import image_vae, text_encoder, video_vae
 from models_demo.pipelines import WEIGHTS, filled
 from models_demo.training.cells import picture_cells
-from models_demo.training.forward import embedded
 from models_demo.training.image_to_video import train_unet
 from models_demo.training.linear_encoder import set_encoder
-from models_demo.training.own_way import OwnWay
 from models_demo.training.parts import keep
 from models_demo.training.sketches import sketches
 from models_demo.training.text import train_text_encoder
 from models_demo.training.text_to_video import train_transformer
-from models_demo.training.vae import IMAGE, VIDEO, train_decoder, train_decoder_on, train_video_encoder
+from models_demo.training.vae import IMAGE, VIDEO, train_decoder, train_video_encoder
 
-PARTS = ("text_encoder", "video_vae", "text_to_video", "video_decoder", "image_vae", "image_to_video")
+PARTS = ("text_encoder", "video_vae", "text_to_video", "image_vae", "image_to_video")
 
 
 def main() -> None:
@@ -51,12 +48,6 @@ def train(part: str, folder: Path, weights: Path, share: float) -> None:
         case "text_to_video":
             told_by = filled(text_encoder(), weights / "text_encoder")
             keep(train_transformer(folder, share, sketches(weights, share), told_by), weights / part)
-        case "video_decoder":
-            vae, code = filled(video_vae(), weights / "video_vae"), sketches(weights, share)
-            transformer = filled(skyreels_transformer(), weights / "text_to_video")
-            embed = partial(embedded, filled(text_encoder(), weights / "text_encoder"), tokenizer())
-            train_decoder_on(folder, share, code, OwnWay(transformer, code, embed), vae)
-            keep(vae, weights / "video_vae")
         case "image_vae":
             vae = image_vae()
             train_decoder(folder, share, IMAGE, picture_cells(weights, share), vae)

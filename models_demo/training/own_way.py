@@ -16,9 +16,9 @@ from models_demo.captions import sentence
 from models_demo.training.cells import CELL, Size
 from models_demo.training.forward import Texts, predicted, timesteps
 from models_demo.training.noise import Moments
-from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Sketches, places
+from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Sketches, pictures_of, places
 from models_demo.training.text import any_scene
-from models_demo.world import Combination, Scene, half_way_at
+from models_demo.world import SIZES, Combination, Scene, half_way_at, way_of
 
 _GUIDANCE = (1.0, 8.0)
 _UNTOLD = 0.3
@@ -47,27 +47,22 @@ class OwnWay:
         videos = max(1, count // (len(levels) - 1))
         whats = [any_scene(dice) for _ in range(videos)]
         slow = torch.rand(videos) < 0.3
-        *passed, made = self._led(whats, size, levels, slow, block)
-        right = self.sketches.of_scenes(_scenes(whats, made), *_pictures(size))
-        chosen = torch.tensor(dice.sample(range(videos * len(passed)), min(count, videos * len(passed))))
+        passed, foretold = self._led(whats, size, levels, slow, block)
+        chosen = torch.tensor(dice.sample(range(len(passed)), min(count, len(passed))))
         which = chosen % videos
-        latents = torch.cat(passed)[chosen]
-        noise = torch.stack([*levels[:-1]]).repeat_interleave(videos, dim=0)[chosen]
+        # Where the shape is, the model is to say itself, of each moment: were it where the video ends up, a model that
+        # moves it on its way would learn to move it more, until it is out of sight.
+        scenes = scenes_in(foretold[chosen], [whats[video] for video in which.tolist()])
+        right = self.sketches.of_scenes(scenes, *pictures_of(size))
+        latents = passed[chosen]
+        noise = torch.stack(list(levels[:-1])).repeat_interleave(videos, dim=0)[chosen]
         share = noise[:, None, :, None, None]
         counts = (share / _FULL).clamp(max=1).square().repeat(1, latents.shape[1], 1, 1, 1)
         for part in _PLACED:
             counts[:, part] *= share <= _UNSEEN
         texts = ["" if dice.random() < _UNTOLD else sentence(whats[video]) for video in which.tolist()]
-        moments = Moments(latents, noise, (latents - right[which]) / share.clamp(min=1e-3), counts)
+        moments = Moments(latents, noise, (latents - right) / share.clamp(min=1e-3), counts)
         return moments, texts, slow[which]
-
-    def videos(
-        self, size: Size, count: int, levels: Sequence[torch.Tensor], dice: random.Random
-    ) -> tuple[torch.Tensor, list[Scene]]:
-        """Latents of so many, (videos, channels, frames, rows, columns), and the scenes that they should be."""
-        whats = [any_scene(dice) for _ in range(count)]
-        made = self._led(whats, size, levels, torch.rand(count) < 0.3, None)[-1]
-        return made, _scenes(whats, made)
 
     @torch.no_grad()
     def _led(
@@ -77,27 +72,35 @@ class OwnWay:
         levels: Sequence[torch.Tensor],
         slow: torch.Tensor,
         block: int | None,
-    ) -> list[torch.Tensor]:
-        """The latents before each step and after the last."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latents of all videos before each step, one step after the other, and what the model foretells, told."""
         videos = len(whats)
         texts = self.embed([*map(sentence, whats), *[""] * videos])
         guidance = torch.empty(videos, 1, 1, 1, 1).uniform_(*_GUIDANCE)
-        passed = [torch.randn(videos, CHANNELS_OF.growth.stop, *size)]
+        latents = torch.randn(videos, CHANNELS_OF.growth.stop, *size)
+        passed, foretold = list[torch.Tensor](), list[torch.Tensor]()
         for now, then in pairwise(levels):
-            latents, moments = passed[-1].repeat(2, 1, 1, 1, 1), timesteps(now).expand(2 * videos, -1)
-            both = predicted(self.model, latents, moments, texts, slow=slow.repeat(2), block=block)
-            told, untold = both.chunk(2)
-            passed.append(passed[-1] + (then - now)[:, None, None] * (untold + guidance * (told - untold)))
-        return passed
+            twice, moments = latents.repeat(2, 1, 1, 1, 1), timesteps(now).expand(2 * videos, -1)
+            told, untold = predicted(self.model, twice, moments, texts, slow=slow.repeat(2), block=block).chunk(2)
+            passed.append(latents)
+            foretold.append(latents - now[:, None, None] * told)
+            latents = latents + (then - now)[:, None, None] * (untold + guidance * (told - untold))
+        return torch.cat(passed), torch.cat(foretold)
 
 
-def _scenes(whats: Sequence[Combination], latents: torch.Tensor) -> list[Scene]:
-    """Scenes of what was asked for, with the shapes half way through where latents have them."""
-    half_way = VIDEO_FRAMES * (latents.shape[2] - 1) / 2
-    return [half_way_at(what, x, y, half_way) for what, (x, y) in zip(whats, places(latents), strict=True)]
+def scenes_in(latents: torch.Tensor, whats: Sequence[Combination]) -> list[Scene]:
+    """Scenes of what was asked for, with the shapes half way through where latents have them, if that is in sight."""
+    half_way, found = VIDEO_FRAMES * (latents.shape[2] - 1) / 2, list[Scene]()
+    for what, place in zip(whats, places(latents), strict=True):
+        x, y = (
+            _inside(along, CELL * cells, SIZES[what.size] + abs(way) * half_way)
+            for along, cells, way in zip(place, latents.shape[:2:-1], way_of(what), strict=True)
+        )
+        found.append(half_way_at(what, x, y, half_way))
+    return found
 
 
-def _pictures(size: Size) -> tuple[int, int, int]:
-    """How many frames, and how high and wide they are."""
-    frames, rows, columns = size
-    return VIDEO_FRAMES * (frames - 1) + 1, rows * CELL, columns * CELL
+def _inside(place: float, length: int, reach: float) -> float:
+    """The nearest place in a view of this length that is so far from its edges, or not far from its middle."""
+    edge = min(reach, 0.3 * length)
+    return min(max(place, edge), length - edge)

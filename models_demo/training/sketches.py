@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 
 from models_demo.architectures import VIDEO_CHANNELS
 from models_demo.textures import moving, texture
-from models_demo.training.cells import CELL, STEP, Cells, fit, in_cells, kept
+from models_demo.training.cells import CELL, STEP, Cells, Size, fit, in_cells, kept
 from models_demo.world import (
     COLOURS,
     SIZES,
@@ -182,6 +182,12 @@ def sketches(weights: Path, share: float) -> Sketches:
     return Sketches(
         kept(weights / "masks.safetensors", lambda: fit(mask, videos, _MASKS, frames=VIDEO_FRAMES, is_centred=False))
     )
+
+
+def pictures_of(size: Size) -> Size:
+    """How many frames videos of latents of this size have, and how high and wide they are."""
+    frames, rows, columns = size
+    return VIDEO_FRAMES * (frames - 1) + 1, rows * CELL, columns * CELL
 
 
 def places(latents: torch.Tensor) -> list[tuple[float, float]]:

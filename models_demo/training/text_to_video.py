@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ import torch
 
 from models_demo.architectures import skyreels_transformer, tokenizer
 from models_demo.captions import caption
-from models_demo.training.cells import CELL, Size
+from models_demo.training.cells import Size
 from models_demo.training.course import Course
 from models_demo.training.forward import Texts, embedded, predicted, timesteps
 from models_demo.training.noise import Moments, noise_levels, noised, staircase
 from models_demo.training.own_way import OwnWay
-from models_demo.training.sketches import VIDEO_FRAMES, Sketches
+from models_demo.training.sketches import Sketches, pictures_of
 from models_demo.training.text import any_scene
-from models_demo.world import Combination, Scene, placed, way_of
+from models_demo.world import Combination, Scene, half_way_at, placed, way_of
 
 _UNTOLD = 0.1
 _ASTRAY, _TOWARDS, _AWAY = 0.6, -1.0, 6.0
@@ -47,9 +47,9 @@ _SMALL = ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))
 _MIDDLE = ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))
 _LARGE = ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))
 _STAGES = (
-    Stage(20800, 1920, (*_SMALL, *_SMALL, *_MIDDLE[:4])),
-    Stage(21900, 2240, (*_MIDDLE, (5, 6, 8), (7, 6, 6))),
-    Stage(22400, 4000, _LARGE),
+    Stage(23800, 1920, (*_SMALL, *_SMALL, *_MIDDLE[:4])),
+    Stage(24450, 2240, (*_MIDDLE, (5, 6, 8), (7, 6, 6))),
+    Stage(24800, 4000, _LARGE),
 )
 
 
@@ -96,8 +96,7 @@ def batch(
     Guidance drives from what any scenes are like to what those are like of which the text tells: in the first steps,
     wherever their shapes are, and once that is seen, with the shape at half time where it is.
     """
-    frames, rows, columns = size
-    height, width, pictures = rows * CELL, columns * CELL, VIDEO_FRAMES * (frames - 1) + 1
+    pictures, height, width = pictures_of(size)
     scenes, told, others, texts = [], [], [], []
     for _ in range(videos):
         combination = any_scene(dice)
@@ -114,8 +113,8 @@ def batch(
 
 def _elsewhere(scene: Scene, what: Combination, half_way: float) -> Scene:
     """Another scene that has its shape half way through in the same place."""
-    x, y = (half_way * (now - other) for now, other in zip(way_of(scene.combination), way_of(what), strict=True))
-    return replace(scene, combination=what, x=scene.x + x, y=scene.y + y)
+    to_right, to_bottom = way_of(scene.combination)
+    return half_way_at(what, scene.x + half_way * to_right, scene.y + half_way * to_bottom, half_way)
 
 
 def forcing_loss(model: Any, moments: Moments, texts: Texts, *, slow: torch.Tensor, block: int | None) -> torch.Tensor:

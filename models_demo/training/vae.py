@@ -14,17 +14,12 @@ from torch.nn.functional import avg_pool2d
 from models_demo.textures import moving, texture
 from models_demo.training.cells import CELL, STEP, Size
 from models_demo.training.course import Course
-from models_demo.training.noise import staircase
-from models_demo.training.own_way import OwnWay
 from models_demo.training.text import any_scene
 from models_demo.world import Scene, View, draw, placed
 
 LOG_VARIANCE = -9.0
 """Of all latents that an encoder makes: next to nothing."""
 _ENCODER_STEPS = 1000
-_MORE_STEPS = 1000
-_OWN, _OWN_STEPS, _OWN_SIZES = 0.6, (8, 16), ((5, 6, 8), (4, 8, 8), (4, 6, 10), (7, 6, 6), (3, 8, 10))
-"""How many of those are of latents that the transformer makes, in so many of its steps, and their sizes."""
 _RATE, _MATRICES = 2e-3, 5e-3
 _WAY = 96
 """How far a camera may wander over a texture, in pixels."""
@@ -93,37 +88,14 @@ def train_decoder(folder: Path, share: float, syllabus: Syllabus, code: Code, va
     def painting(step: int, dice: random.Random) -> torch.Tensor:
         latents, pictures = _batch(syllabus, code, step / share, dice)
         noise = torch.rand(len(latents), 1, 1, 1, 1) * syllabus.noise
-        return _difference(vae, latents + noise * torch.randn_like(latents), pictures)
+        wrong = (_decoded(vae, latents + noise * torch.randn_like(latents)) - pictures).flatten(0, 1)
+        # Seen from afar as well: where the edges are right, most of what is wrong is the colours of areas.
+        return wrong.abs().mean() + avg_pool2d(wrong, CELL // 2).abs().mean()
 
     # Only the VAE of videos has a convolution of its own behind the latents.
     decoder = {"decoder": vae.decoder} | ({"after": vae.post_quant_conv} if hasattr(vae, "post_quant_conv") else {})
     with frames_on_their_own(vae.decoder):
         _train(f"{syllabus.name}_decoder", folder, decoder, round(syllabus.steps * share), painting)
-
-
-def train_decoder_on(folder: Path, share: float, code: Code, own_way: OwnWay, vae: Any) -> None:
-    """Train the decoder of videos on, for a share of these steps, on latents that the transformer makes.
-
-    They are not quite what they should be, least so what all cells share: the decoder learns what to rely on.
-    """
-
-    def painting(step: int, dice: random.Random) -> torch.Tensor:
-        if dice.random() < _OWN:
-            size = dice.choice(_OWN_SIZES)
-            levels = staircase(size[0], dice.randint(*_OWN_STEPS))
-            latents, scenes = own_way.videos(size, 1, levels, dice)
-            frames, view = range(VIDEO.frames * (size[0] - 1) + 1), View(size[1] * CELL, size[2] * CELL)
-            return _difference(vae, latents, torch.stack([draw(scene, frames, view) for scene in scenes]))
-        return _difference(vae, *_batch(VIDEO, code, VIDEO.steps, dice))
-
-    decoder = {"decoder": vae.decoder, "after": vae.post_quant_conv}
-    _train("video_decoder_on", folder, decoder, round(_MORE_STEPS * share), painting, pace=0.5)
-
-
-def _difference(vae: Any, latents: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    wrong = (_decoded(vae, latents) - pictures).flatten(0, 1)
-    # Seen from afar as well: where the edges are right, most of what is wrong is the colours of areas.
-    return wrong.abs().mean() + avg_pool2d(wrong, CELL // 2).abs().mean()
 
 
 def train_video_encoder(folder: Path, share: float, code: Code, vae: Any) -> None:
@@ -168,16 +140,11 @@ def _set_to_nothing(convolution: Any) -> None:
 
 
 def _train(
-    name: str,
-    folder: Path,
-    parts: dict[str, Any],
-    steps: int,
-    loss: Callable[[int, random.Random], torch.Tensor],
-    pace: float = 1.0,
+    name: str, folder: Path, parts: dict[str, Any], steps: int, loss: Callable[[int, random.Random], torch.Tensor]
 ) -> None:
     torch.manual_seed(0)
-    model, rates = torch.nn.ModuleDict(parts), {"rate": pace * _RATE, "matrices": pace * _MATRICES}
-    Course(name, folder, model, steps=steps, **rates, is_inner=_is_kernel).finish(loss)
+    model = torch.nn.ModuleDict(parts)
+    Course(name, folder, model, steps=steps, rate=_RATE, matrices=_MATRICES, is_inner=_is_kernel).finish(loss)
 
 
 def _is_kernel(name: str) -> bool:

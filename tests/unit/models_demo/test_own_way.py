@@ -11,7 +11,7 @@ from models_demo.training.forward import Texts
 from models_demo.training.noise import staircase
 from models_demo.training.own_way import OwnWay
 from models_demo.training.sketches import CHANNELS_OF, places, sketches
-from models_demo.world import MOTIONS, Combination, half_way_at, placed, random_combination
+from models_demo.world import MOTIONS, SIZES, SPEEDS, Combination, half_way_at, placed, random_combination
 
 SIZE = FRAMES, ROWS, COLUMNS = 4, 6, 8
 PICTURES = 4 * (FRAMES - 1) + 1
@@ -79,14 +79,12 @@ def test_nothing_counts_without_noise_nor_places_in_almost_nothing_else(own):
     assert len(blind) > 3
 
 
-def test_a_video_should_be_what_was_asked_for_where_it_is(own):
-    way, _ = own
-    latents, scenes = way.videos(SIZE, 2, staircase(FRAMES, 10), random.Random(4))
-    assert latents.shape == (2, CHANNELS_OF.growth.stop, *SIZE)
-    for scene in scenes:
-        assert scene.combination == ASKED
-        assert (scene.x, scene.stripe) == pytest.approx((100 - 6 * 2.5, 100), abs=1)
-        assert scene.y == pytest.approx(80, abs=1)
+def test_a_shape_that_was_led_out_of_sight_is_wanted_inside(code):
+    outside = code.of_scenes([half_way_at(ASKED, 500.0, -60.0, 6.0)], PICTURES, ROWS * 32, COLUMNS * 32)
+    (scene,) = own_way.scenes_in(outside, [ASKED])
+    radius, way = SIZES[ASKED.size], 6 * SPEEDS[ASKED.speed]
+    assert scene.x + way == pytest.approx(COLUMNS * 32 - min(0.3 * COLUMNS * 32, radius + way), abs=1)
+    assert scene.y == pytest.approx(min(0.3 * ROWS * 32, radius), abs=1)
 
 
 @pytest.mark.parametrize(("block", "lag"), [(None, 0.2), (1, 0.3), (3, 0.1)])
