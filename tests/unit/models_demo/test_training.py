@@ -185,7 +185,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
 
 @pytest.mark.only_full_size
 def test_a_short_training_leaves_weights_that_make_a_video(tmp_path, monkeypatch):
-    command = [sys.executable, "-m", "models_demo.training", "--share", "0.001"]
+    command = [sys.executable, "-m", "models_demo.training", "--share", "0.0004"]
     folders = ["--folder", str(tmp_path / "course"), "--weights", str(tmp_path / "weights")]
     subprocess.run([*command, *folders], check=True, timeout=250, stdout=subprocess.DEVNULL)
     monkeypatch.setattr(pipelines, "WEIGHTS", tmp_path / "weights")
