@@ -221,9 +221,15 @@ def start_edge() -> Callable[..., AbstractAsyncContextManager[Edge]]:
     return running_edge
 
 
+_GIVEN = set[int]()
+"""Ports whose service may not listen yet."""
+
+
 def free_address() -> str:
-    """An address of this machine that nobody listens on, and that no port 0 becomes."""
-    return f"127.0.0.1:{free_ports(1)[0]}"
+    """An address of this machine that nobody listens on, that none was given before, and that no port 0 becomes."""
+    port = next(port for port in free_ports(1 + len(_GIVEN)) if port not in _GIVEN)
+    _GIVEN.add(port)
+    return f"127.0.0.1:{port}"
 
 
 @pytest.fixture
