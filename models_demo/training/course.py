@@ -51,6 +51,8 @@ class Course:
         self.mean = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.done = 0
         self.spent = 0.0
+        self.kept: dict[str, Any] = {}
+        """What else it takes to go on."""
         if self._file.exists():
             self._go_on(torch.load(self._file, weights_only=False))
 
@@ -106,6 +108,7 @@ class Course:
                 "spent": spent,
                 "model": self.model.state_dict(),
                 "mean": self.mean,
+                "kept": self.kept,
                 "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             },
             draft,
@@ -113,7 +116,7 @@ class Course:
         draft.replace(self._file)
 
     def _go_on(self, kept: dict[str, Any]) -> None:
-        self.done, self.spent, self.mean = kept["done"], kept["spent"], kept["mean"]
+        self.done, self.spent, self.mean, self.kept = (kept[name] for name in ("done", "spent", "mean", "kept"))
         try:
             self.model.load_state_dict(kept["model"])
         except RuntimeError:

@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 
-_SHIFT = 3.0
+SHIFT = 3.0
+_CONTINUED = 0.2
+BARELY = 0.02
+"""The share of noise that may be added to frames that are known."""
 
 
 @dataclass(frozen=True)
@@ -22,40 +25,36 @@ class Moments:
     """How much it is to be learnt, 0…1: (moments, channels, frames, 1, 1)."""
 
 
-def noise_levels(frames: int, block: int | None, dice: random.Random) -> torch.Tensor:
+def known_frames(frames: int, block: int | None, dice: random.Random) -> int:
+    """How many latent frames are the end of an earlier window: mostly none, otherwise whole blocks."""
+    known = dice.randint(1, frames - 1) if dice.random() < _CONTINUED else 0
+    return known - known % (block or 1)
+
+
+def noise_levels(frames: int, block: int | None, known: int, dice: random.Random) -> torch.Tensor:
     """The share of noise in each latent frame, as the ways of denoising have them."""
-    way = dice.random()
-    if way < 0.4:
-        levels = [_any_level(dice)] * frames
-    elif way < 0.8:  # a staircase: later blocks are behind the earlier ones
+    way, rest = dice.random(), frames - known
+    if way < 0.45:
+        levels = [_any_level(dice)] * rest
+    elif way < 0.9:  # a staircase: later blocks are behind the earlier ones
         length, lag = block or dice.choice((1, 2, 3, 5)), dice.uniform(0.05, 0.4)
-        first = dice.uniform(0, 1 + lag * (frames // length))
-        steps = [min(max(first - lag * (frame // length), 0.0), 1.0) for frame in range(frames)]
+        first = dice.uniform(0, 1 + lag * (rest // length))
+        steps = [min(max(first - lag * (frame // length), 0.0), 1.0) for frame in range(rest)]
         spaced = shifted if dice.random() < 0.6 else float
         levels = [spaced(1 - step) for step in steps]
-    elif way < 0.9:  # the end of an earlier window, and what is to follow
-        known, level = dice.randint(1, max(1, frames - 1)), _any_level(dice)
-        levels = [dice.choice((0.0, 0.02))] * known + [level] * (frames - known)
     else:
-        levels = [_any_level(dice) for _ in range(frames)]
-    return torch.tensor(levels)
+        levels = [_any_level(dice) for _ in range(rest)]
+    return torch.tensor([dice.choice((0.0, BARELY))] * known + levels)
 
 
 def shifted(level: Any) -> Any:
     """Shares of noise, a number or a tensor, as schedulers with a flow shift space their steps."""
-    return _SHIFT * level / (1 + (_SHIFT - 1) * level)
+    return SHIFT * level / (1 + (SHIFT - 1) * level)
 
 
 def _any_level(dice: random.Random) -> float:
     level = dice.random()
     return shifted(level) if dice.random() < 0.6 else level
-
-
-def staircase(frames: int, steps: int, block: int | None = None, lag: float = 0.0) -> list[torch.Tensor]:
-    """The noise in each latent frame before each step and after the last: later blocks are behind the earlier ones."""
-    behind = torch.arange(frames) // (block or frames) * lag
-    end = 1 + float(behind[-1])
-    return [shifted((1 + behind - end * step / steps).clamp(0, 1)) for step in range(steps + 1)]
 
 
 def noised(latents: torch.Tensor, astray: torch.Tensor, levels: torch.Tensor) -> Moments:

@@ -2,90 +2,163 @@
 
 Each of its steps goes several times as far as the model says, so that latents are soon like none that come of adding
 noise. From where it gets by itself the model learns the way back (DAgger: Ross, Gordon and Bagnell, AISTATS 2011).
+What it predicts for a moment is learnt from, and also taken to get to the next one.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from models_demo.architectures import flow_scheduler
 from models_demo.captions import sentence
 from models_demo.training.cells import CELL, Size
 from models_demo.training.forward import Texts, predicted, timesteps
-from models_demo.training.noise import Moments
-from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Sketches, pictures_of, places
+from models_demo.training.noise import BARELY, SHIFT, known_frames
+from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Sketches, Window, pictures_of, places
 from models_demo.training.text import any_scene
 from models_demo.world import SIZES, Combination, Scene, half_way_at, way_of
 
 _GUIDANCE = (1.0, 8.0)
-_UNTOLD = 0.3
+_STEPS, _LAG = (8, 24), (1, 6)
 _UNSEEN = 0.93
 """With more noise nobody can say where the shape is."""
 _FULL = 0.5
 """With less noise moments count less: the same mistake is a larger one in the way between latents and noise."""
+_TOGETHER, _SEEN = 4.0, 0.8
+"""How much it counts that with no more noise than this the model says the same, told and untold: guidance makes any
+difference several times as large, and what was asked for can be seen by then."""
 _PLACED = (CHANNELS_OF.stripes, CHANNELS_OF.place, CHANNELS_OF.offsets, CHANNELS_OF.edges)
+
+
+@dataclass
+class Journey:
+    """Videos of one size on their way from noise. Blocks of latent frames may be some steps behind earlier ones."""
+
+    whats: Sequence[Combination]
+    latents: torch.Tensor
+    """(videos, channels, frames, rows, columns)."""
+    right: torch.Tensor | None
+    """What is to come of them, if they go on from frames that are known."""
+    known: int
+    known_level: float
+    parts: Sequence[range]
+    """Of the frames that are not known."""
+    lag: int
+    steps: int
+    block: int | None
+    slow: torch.Tensor
+    guidance: torch.Tensor
+    done: int = 0
+    solvers: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the solvers that renders have too, one for each part."""
+        self.solvers = [flow_scheduler(SHIFT) for _ in self.parts]
+        for solver in self.solvers:
+            solver.set_timesteps(self.steps)
+            solver.set_begin_index(0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all noise is gone."""
+        return self.done == self.steps + self.lag * (len(self.parts) - 1)
+
+    def levels(self) -> torch.Tensor:
+        """The noise in each latent frame before the next step."""
+        levels = torch.zeros(self.latents.shape[2])
+        levels[: self.known] = self.known_level
+        for number, (part, solver) in enumerate(zip(self.parts, self.solvers, strict=True)):
+            place = min(max(self.done - number * self.lag, 0), self.steps)
+            levels[part.start : part.stop] = float(solver.sigmas[place])
+        return levels
+
+    def seen(self) -> torch.Tensor:
+        """The latents as the model sees them: those that are known may be given with a little noise."""
+        known = self.latents[:, :, : self.known]
+        noised = known + self.known_level * (torch.randn_like(known) - known)
+        return torch.cat((noised, self.latents[:, :, self.known :]), dim=2)
+
+    def go_on(self, told: torch.Tensor, untold: torch.Tensor) -> None:
+        """Take the next step, by what the model predicts."""
+        guided = untold + self.guidance * (told - untold)
+        for number, (part, solver) in enumerate(zip(self.parts, self.solvers, strict=True)):
+            place = self.done - number * self.lag
+            if 0 <= place < self.steps:
+                here = slice(part.start, part.stop)
+                self.latents[:, :, here] = solver.step(
+                    guided[:, :, here], solver.timesteps[place], self.latents[:, :, here], return_dict=False
+                )[0]
+        self.done += 1
 
 
 @dataclass(frozen=True)
 class OwnWay:
-    """Makes latents as renders do, with a model that may be in training."""
+    """Learns where a model in training gets by itself."""
 
     model: Any
     sketches: Sketches
     embed: Callable[[list[str]], Texts]
 
-    def moments(
-        self, size: Size, count: int, levels: Sequence[torch.Tensor], block: int | None, dice: random.Random
-    ) -> tuple[Moments, list[str], torch.Tensor]:
-        """So many of them, what the model is told in each, and which have 16 frames a second.
-
-        `levels` are those of the frames before each step and after the last.
-        """
-        videos = max(1, count // (len(levels) - 1))
+    def begun(self, size: Size, videos: int, dice: random.Random) -> Journey:
+        """So many videos that are all noise yet, or but for the end of an earlier window."""
+        frames, block = size[0], dice.choice((None, None, 1, 2, 3, 5))
+        known = known_frames(frames, block, dice)
+        length = block or dice.choice((1, 2, 3, 5))
+        lag = dice.randint(*_LAG) if dice.random() < 0.5 else 0
+        if lag == 0:
+            length = frames
         whats = [any_scene(dice) for _ in range(videos)]
-        slow = torch.rand(videos) < 0.3
-        passed, foretold = self._led(whats, size, levels, slow, block)
-        chosen = torch.tensor(dice.sample(range(len(passed)), min(count, len(passed))))
-        which = chosen % videos
-        # Where the shape is, the model is to say itself, of each moment: were it where the video ends up, a model that
-        # moves it on its way would learn to move it more, until it is out of sight.
-        scenes = scenes_in(foretold[chosen], [whats[video] for video in which.tolist()])
-        right = self.sketches.of_scenes(scenes, *pictures_of(size))
-        latents = passed[chosen]
-        noise = torch.stack(list(levels[:-1])).repeat_interleave(videos, dim=0)[chosen]
-        share = noise[:, None, :, None, None]
-        counts = (share / _FULL).clamp(max=1).square().repeat(1, latents.shape[1], 1, 1, 1)
-        for part in _PLACED:
-            counts[:, part] *= share <= _UNSEEN
-        texts = ["" if dice.random() < _UNTOLD else sentence(whats[video]) for video in which.tolist()]
-        moments = Moments(latents, noise, (latents - right) / share.clamp(min=1e-3), counts)
-        return moments, texts, slow[which]
+        latents, right = torch.randn(videos, CHANNELS_OF.growth.stop, *size), None
+        if known:
+            window = Window.of(size, known, dice)
+            right = window.latents(self.sketches, [window.scene(what, dice) for what in whats])
+            latents[:, :, :known] = right[:, :, :known]
+        return Journey(
+            whats,
+            latents,
+            right,
+            known=known,
+            known_level=dice.choice((0.0, BARELY)),
+            parts=[range(start, min(start + length, frames)) for start in range(known, frames, length)],
+            lag=lag,
+            steps=dice.randint(*_STEPS),
+            block=block,
+            slow=torch.rand(videos) < 0.3,
+            guidance=torch.empty(videos, 1, 1, 1, 1).uniform_(*_GUIDANCE),
+        )
 
-    @torch.no_grad()
-    def _led(
-        self,
-        whats: Sequence[Combination],
-        size: Size,
-        levels: Sequence[torch.Tensor],
-        slow: torch.Tensor,
-        block: int | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latents of all videos before each step, one step after the other, and what the model foretells, told."""
-        videos = len(whats)
-        texts = self.embed([*map(sentence, whats), *[""] * videos])
-        guidance = torch.empty(videos, 1, 1, 1, 1).uniform_(*_GUIDANCE)
-        latents = torch.randn(videos, CHANNELS_OF.growth.stop, *size)
-        passed, foretold = list[torch.Tensor](), list[torch.Tensor]()
-        for now, then in pairwise(levels):
-            twice, moments = latents.repeat(2, 1, 1, 1, 1), timesteps(now).expand(2 * videos, -1)
-            told, untold = predicted(self.model, twice, moments, texts, slow=slow.repeat(2), block=block).chunk(2)
-            passed.append(latents)
-            foretold.append(latents - now[:, None, None] * told)
-            latents = latents + (then - now)[:, None, None] * (untold + guidance * (told - untold))
-        return torch.cat(passed), torch.cat(foretold)
+    def loss(self, journey: Journey, matter: torch.Tensor) -> torch.Tensor:
+        """How far the model is from the way to what was asked for; the journey goes on by a step."""
+        videos, levels, latents = len(journey.whats), journey.levels(), journey.seen()
+        texts = self.embed([*map(sentence, journey.whats), *[""] * videos])
+        told, untold = predicted(
+            self.model,
+            latents.repeat(2, 1, 1, 1, 1),
+            timesteps(levels).expand(2 * videos, -1),
+            texts,
+            slow=journey.slow.repeat(2),
+            block=journey.block,
+        ).chunk(2)
+        share = levels[:, None, None]
+        right = journey.right
+        if right is None:
+            # Where the shape is, the model is to say itself, of each moment: were it where the video ends up, a model
+            # that moves it on its way would learn to move it more, until it is out of sight.
+            scenes = scenes_in(latents - share * told.detach(), journey.whats)
+            frames, rows, columns = latents.shape[2:]
+            right = self.sketches.of_scenes(scenes, *pictures_of((frames, rows, columns)))
+        wanted = (latents - right) / share.clamp(min=1e-3)
+        counts = (share / _FULL).clamp(max=1).square() * matter
+        if journey.right is None:
+            for part in _PLACED:
+                counts[part] *= share <= _UNSEEN
+        wrong = ((told - wanted).square() + (untold - wanted).square()) / 2
+        wrong = wrong + _TOGETHER * (share <= _SEEN) * (told - untold).square()
+        journey.go_on(told.detach(), untold.detach())
+        return (wrong * counts).mean() / matter.mean()
 
 
 def scenes_in(latents: torch.Tensor, whats: Sequence[Combination]) -> list[Scene]:

@@ -28,6 +28,7 @@ from models_demo.world import (
     View,
     edges,
     offsets,
+    placed,
     stripes,
     tones,
     way_of,
@@ -96,9 +97,14 @@ class Sketches:
 
     masks: Cells
 
-    def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
-        """The latents of scenes of so many frames: (scenes, 26, latent frames, rows, columns)."""
-        numbers, half_way = range(frames), (frames - 1) / 2
+    def of_scenes(
+        self, scenes: Sequence[Scene], frames: int, height: int, width: int, half_way: float | None = None
+    ) -> torch.Tensor:
+        """The latents of scenes of so many frames: (scenes, 26, latent frames, rows, columns).
+
+        Half way is the middle of them, unless they are more than the model makes at once.
+        """
+        numbers, half_way = range(frames), (frames - 1) / 2 if half_way is None else half_way
         view = View(height, width, step=CELL)
         constant, across, down, over_time, everywhere = [], [], [], [], []
         for scene in scenes:
@@ -188,6 +194,38 @@ def pictures_of(size: Size) -> Size:
     """How many frames videos of latents of this size have, and how high and wide they are."""
     frames, rows, columns = size
     return VIDEO_FRAMES * (frames - 1) + 1, rows * CELL, columns * CELL
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of a video: all of it, or one that goes on where an earlier one ended."""
+
+    size: Size
+    """(latent frames, rows, columns)."""
+    skipped: int
+    """The video began so many latent frames earlier."""
+    first: int
+    """So many the first window had, in the middle of which it is half way for all of them."""
+
+    @classmethod
+    def of(cls, size: Size, known: int, dice: random.Random) -> "Window":
+        """One of this size whose first latent frames, so many, are the end of an earlier one, if any."""
+        skipped = dice.randint(1, size[0]) * dice.choice((1, 1, 2)) if known else 0
+        return cls(size, skipped, skipped + known if known else size[0])
+
+    @property
+    def half_way(self) -> float:
+        """The number of the frame in the middle of the first window."""
+        return VIDEO_FRAMES * (self.first - 1) / 2
+
+    def scene(self, what: Combination, dice: random.Random) -> Scene:
+        """One that is placed for the first window."""
+        return placed(what, *pictures_of((self.first, *self.size[1:])), dice)
+
+    def latents(self, code: Sketches, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Those of scenes: (scenes, 26, latent frames, rows, columns)."""
+        frames, height, width = pictures_of((self.skipped + self.size[0], *self.size[1:]))
+        return code.of_scenes(scenes, frames, height, width, self.half_way)[:, :, self.skipped :]
 
 
 def places(latents: torch.Tensor) -> list[tuple[float, float]]:

@@ -22,7 +22,7 @@ from models_demo.training.cells import CELL, STEP, Cells, in_cells, picture_cell
 from models_demo.training.course import Course
 from models_demo.training.forward import embedded, predicted
 from models_demo.training.linear_encoder import set_encoder
-from models_demo.training.noise import noise_levels
+from models_demo.training.noise import known_frames, noise_levels
 from models_demo.training.vae import frames_on_their_own
 
 FRAMES = 4
@@ -111,10 +111,16 @@ def test_latents_are_a_linear_map_of_cells_and_back():
 @pytest.mark.parametrize("block", [None, 1, 3])
 def test_noise_levels_are_shares_one_for_each_frame(block):
     dice = random.Random(5)
+    seen = set[int]()
     for _ in range(200):
-        levels = noise_levels(6, block, dice)
+        known = known_frames(6, block, dice)
+        levels = noise_levels(6, block, known, dice)
         assert levels.shape == (6,)
         assert ((levels >= 0) & (levels <= 1)).all()
+        assert levels[:known].le(0.02).all()
+        assert known % (block or 1) == 0
+        seen.add(known)
+    assert seen == set(range(0, 6, block or 1))
 
 
 @pytest.mark.parametrize("matrices", [0.0, 1e-2])
@@ -133,7 +139,9 @@ def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path, matr
         def loss(step, dice):
             if step == until:
                 raise Interrupted
-            inputs = torch.randn(8, 4) * dice.random()
+            earlier = each.kept.setdefault("earlier", torch.zeros(8, 4))
+            inputs = earlier + torch.randn(8, 4) * dice.random()
+            each.kept["earlier"] = inputs / 2
             return (each.model(inputs) - inputs @ target.T).square().mean()
 
         each.finish(loss)
