@@ -30,6 +30,9 @@ _FULL = 0.5
 _TOGETHER, _SEEN = 4.0, 0.8
 """How much it counts that with no more noise than this the model says the same, told and untold: guidance makes any
 difference several times as large, and what was asked for can be seen by then."""
+_STEADY = 30.0
+"""So many times as much as any other way to be wrong counts that all cells change too fast or too slowly: a slow zoom is
+told from a faster one by little else."""
 _PLACED = (CHANNELS_OF.stripes, CHANNELS_OF.place, CHANNELS_OF.offsets, CHANNELS_OF.edges)
 
 
@@ -155,10 +158,22 @@ class OwnWay:
         if journey.right is None:
             for part in _PLACED:
                 counts[part] *= share <= _UNSEEN
-        wrong = ((told - wanted).square() + (untold - wanted).square()) / 2
-        wrong = wrong + _TOGETHER * (share <= _SEEN) * (told - untold).square()
+        missed = torch.stack((told, untold)) - wanted
+        wrong = missed.square().mean(dim=0) + _TOGETHER * (share <= _SEEN) * (told - untold).square()
+        rushed = _rushed(missed * counts.sqrt()).mean(dim=0)
         journey.go_on(told.detach(), untold.detach())
-        return (wrong * counts).mean() / matter.mean()
+        return ((wrong * counts).mean() + _STEADY * rushed.mean()) / matter.mean()
+
+
+def _rushed(missed: torch.Tensor) -> torch.Tensor:
+    """The part of squares (…, channels, frames, rows, columns) that lies in an even change over time of all cells.
+
+    Its mean over channels is to the mean of all squares as that part to the whole: (…, channels).
+    """
+    frames = missed.shape[-3]
+    time = torch.arange(frames) - (frames - 1) / 2
+    along = time / time.norm().clamp(min=1e-6)
+    return (missed.mean(dim=(-2, -1)) @ along).square() / frames
 
 
 def scenes_in(latents: torch.Tensor, whats: Sequence[Combination]) -> list[Scene]:

@@ -115,6 +115,22 @@ def test_where_the_shape_is_may_be_said_otherwise_untold_while_nobody_can_see_it
     assert min(loss for level, loss in found if 0.3 < level < 0.93) > 1e-2
 
 
+def test_what_grows_too_fast_everywhere_counts_more_than_what_is_as_wrong_here_and_there(own, code):
+    way, foretells = own
+    time = torch.tensor([-1.5, -0.5, 0.5, 1.5])
+    cells = torch.tensor([1.0, -1.0]).repeat(ROWS * COLUMNS // 2).view(ROWS, COLUMNS)
+    evenly, shaken, mixed = time[:, None, None], time[[1, 3, 0, 2], None, None], time[:, None, None] * cells
+
+    def counted(wrong):
+        foretold = at(code, ASKED)
+        foretold[CHANNELS_OF.radius] += 0.2 * wrong
+        foretells.update({True: foretold, False: foretold})
+        return [loss for level, loss in losses(way, journey()) if level > 0.3]
+
+    for other in (shaken, mixed):
+        assert all(fast > 5 * wrong > 0 for fast, wrong in zip(counted(evenly), counted(other), strict=True))
+
+
 def test_what_goes_on_from_known_frames_is_to_come_where_they_lead(own, code):
     way, foretells = own
     elsewhere = at(code, ASKED, x=150.0)[None]
