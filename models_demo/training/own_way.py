@@ -31,8 +31,8 @@ _TOGETHER, _SEEN = 4.0, 0.8
 """How much it counts that with no more noise than this the model says the same, told and untold: guidance makes any
 difference several times as large, and what was asked for can be seen by then."""
 _STEADY = 30.0
-"""So many times as much as any other way to be wrong counts that all cells change too fast or too slowly: a slow zoom is
-told from a faster one by little else."""
+"""So many times as much as any other way to be wrong counts that all cells change too fast or too slowly: little else
+tells a slow zoom from a faster one."""
 _PLACED = (CHANNELS_OF.stripes, CHANNELS_OF.place, CHANNELS_OF.offsets, CHANNELS_OF.edges)
 
 
