@@ -25,6 +25,11 @@ class Moments:
     """How much it is to be learnt, 0…1: (moments, channels, frames, 1, 1)."""
 
 
+def any_block(dice: random.Random) -> int | None:
+    """How many latent frames a block has, of which later ones see earlier ones only; None if all frames see all."""
+    return dice.choice((None, None, 1, 2, 3, 5))
+
+
 def known_frames(frames: int, block: int | None, dice: random.Random) -> int:
     """How many latent frames are the end of an earlier window: mostly none, otherwise whole blocks."""
     known = dice.randint(1, frames - 1) if dice.random() < _CONTINUED else 0

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from models_demo.architectures import flow_scheduler
+from models_demo.architectures import VIDEO_CHANNELS, flow_scheduler
 from models_demo.captions import sentence
 from models_demo.training.cells import CELL, Size
 from models_demo.training.forward import Texts, predicted, timesteps
-from models_demo.training.noise import BARELY, SHIFT, known_frames
+from models_demo.training.noise import BARELY, SHIFT, any_block, known_frames
 from models_demo.training.sketches import CHANNELS_OF, VIDEO_FRAMES, Sketches, Window, pictures_of, places
 from models_demo.training.text import any_scene
 from models_demo.world import SIZES, Combination, Scene, half_way_at, way_of
@@ -107,14 +107,14 @@ class OwnWay:
 
     def begun(self, size: Size, videos: int, dice: random.Random) -> Journey:
         """So many videos that are all noise yet, or but for the end of an earlier window."""
-        frames, block = size[0], dice.choice((None, None, 1, 2, 3, 5))
+        frames, block = size[0], any_block(dice)
         known = known_frames(frames, block, dice)
         length = block or dice.choice((1, 2, 3, 5))
         lag = dice.randint(*_LAG) if dice.random() < 0.5 else 0
         if lag == 0:
             length = frames
         whats = [any_scene(dice) for _ in range(videos)]
-        latents, right = torch.randn(videos, CHANNELS_OF.growth.stop, *size), None
+        latents, right = torch.randn(videos, VIDEO_CHANNELS, *size), None
         if known:
             window = Window.of(size, known, dice)
             right = window.latents(self.sketches, [window.scene(what, dice) for what in whats])

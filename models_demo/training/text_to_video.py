@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from models_demo.architectures import skyreels_transformer, tokenizer
+from models_demo.architectures import VIDEO_CHANNELS, skyreels_transformer, tokenizer
 from models_demo.captions import caption
 from models_demo.training.cells import Size
 from models_demo.training.course import Course
 from models_demo.training.forward import Texts, embedded, predicted, timesteps
-from models_demo.training.noise import Moments, known_frames, noise_levels, noised
+from models_demo.training.noise import Moments, any_block, known_frames, noise_levels, noised
 from models_demo.training.own_way import Journey, OwnWay
 from models_demo.training.sketches import CHANNELS_OF, Sketches, Window
 from models_demo.training.text import any_scene
@@ -78,7 +78,7 @@ def train_transformer(folder: Path, share: float, sketches: Sketches, text_encod
             return total / _AT_ONCE
         size = dice.choice(stage.sizes)
         videos = max(1, stage.tokens // _tokens(size))
-        block = dice.choice((None, None, 1, 2, 3, 5))
+        block = any_block(dice)
         known = known_frames(size[0], block, dice)
         latents, guided, texts = batch(sketches, videos, Window.of(size, known, dice), dice)
         levels = torch.stack([noise_levels(size[0], block, known, dice) for _ in texts])
@@ -126,7 +126,7 @@ def _elsewhere(scene: Scene, what: Combination, half_way: float) -> Scene:
 
 def matters() -> torch.Tensor:
     """How much mistakes in each channel matter: (channels, 1, 1, 1). Corners and slow zooms show in small numbers."""
-    each = torch.ones(CHANNELS_OF.growth.stop, 1, 1, 1)
+    each = torch.ones(VIDEO_CHANNELS, 1, 1, 1)
     each[CHANNELS_OF.edges] = 8
     each[CHANNELS_OF.way] = 2
     each[CHANNELS_OF.growth] = 2
