@@ -116,7 +116,8 @@ class Course:
         draft.replace(self._file)
 
     def _go_on(self, kept: dict[str, Any]) -> None:
-        self.done, self.spent, self.mean, self.kept = (kept[name] for name in ("done", "spent", "mean", "kept"))
+        self.done, self.spent, self.mean = kept["done"], kept["spent"], kept["mean"]
+        self.kept = kept.get("kept", {})  # checkpoints of before 2026-11-28 have no such thing
         try:
             self.model.load_state_dict(kept["model"])
         except RuntimeError:
