@@ -43,6 +43,12 @@ class Cells:
         view = View(height, width, step=STEP)
         return self.of_pictures(torch.stack([draw(scene, range(frames), view) for scene in scenes]))
 
+    def mistaken(
+        self, scenes: Sequence[Scene], frames: int, height: int, width: int, _dice: random.Random
+    ) -> torch.Tensor:
+        """The same: nothing is known here of what mistakes are like."""
+        return self.of_scenes(scenes, frames, height, width)
+
     def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
         """The latents of drawings, (videos, frames, values, height / 4, width / 4), in the same shape."""
         return ((in_cells(drawings, self.frames) - self.mean) @ self.components).permute(0, 4, 1, 2, 3)

@@ -7,7 +7,7 @@ coding": Delp and Mitchell, IEEE Transactions on Communications 27, 1979).
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from models_demo.textures import moving, texture
 from models_demo.training.cells import CELL, STEP, Cells, Size, fit, in_cells, kept
 from models_demo.world import (
     COLOURS,
+    PANS,
+    SHAPES,
     SIZES,
     SPEEDS,
     ZOOMS,
@@ -49,7 +51,7 @@ class Parts(NamedTuple):
     shape: Any
     """Which shape it is, as a corner of a tetrahedron; nothing in pictures of anything else."""
     pattern: Any
-    """Whether there are stripes: 1 or -1."""
+    """Whether there are stripes, 1 or -1, and whether they go with the shape before a camera that pans: 3."""
     stripes: Any
     """The cosine and sine of the place among them."""
     place: Any
@@ -83,8 +85,10 @@ _CORNERS = {
 _FAR, _NEAR = 7.5, 288.0
 """Offsets grow by a unit in 38 pixels next to the shape, and up to 7.5 far from it: they are the first thing that comes
 out of noise, since all else follows from them."""
-_OUTSIDE, _EDGE = 4.0, 96.0
-"""Distances from edges grow by a unit in 24 pixels next to the edge."""
+_OUTSIDE, _EDGE = 6.0, 72.0
+"""Distances from edges grow by a unit in 12 pixels next to the edge."""
+_MISTAKEN = 0.6
+"""How far outlines may be on the way to those of another shape."""
 _FRAMES_A_UNIT = 10.0
 _RADIUS_SCALE = 2.5
 _WAY_SCALE = 0.5
@@ -138,6 +142,20 @@ class Sketches:
             growth=same[:, 12:],
         )
         return torch.cat([part.expand(len(scenes), -1, *size) for part in parts], dim=1)
+
+    def mistaken(
+        self, scenes: Sequence[Scene], frames: int, height: int, width: int, dice: random.Random
+    ) -> torch.Tensor:
+        """The latents of scenes, some with outlines on the way to those of other shapes, as a transformer makes them.
+
+        Which shape it is they say as ever.
+        """
+        latents = self.of_scenes(scenes, frames, height, width)
+        others = [replace(scene, combination=replace(scene.combination, shape=dice.choice(SHAPES))) for scene in scenes]
+        outlines, astray = latents[:, CHANNELS_OF.edges], self.of_scenes(others, frames, height, width)
+        share = torch.tensor([dice.uniform(-_MISTAKEN, _MISTAKEN) for _ in scenes]).clamp(min=0)
+        outlines.lerp_(astray[:, CHANNELS_OF.edges], share.view(-1, 1, 1, 1, 1))
+        return latents
 
     def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
         """The latents of any drawings, (videos, frames, 3, height / 4, width / 4): the brighter colour is in front."""
@@ -243,7 +261,7 @@ def _always(what: Combination) -> list[float]:
     """What is the same in all cells of a scene: the first four parts of the channels, the way, and growth."""
     behind = [(value * 2 - 1) * _BEHIND_SCALE for value in tones(what.background)[0]]
     colour = [(value * 2 - 1) * _COLOUR_SCALE for value in COLOURS[what.colour]]
-    pattern = 1.0 if what.pattern == "striped" else -1.0
+    pattern = 3.0 if what.motion in PANS else 1.0 if what.pattern == "striped" else -1.0
     ways = (*way_of(what), ZOOMS.get(what.motion, 0) * SPEEDS[what.speed])
     return [*behind, *colour, *_CORNERS[what.shape], pattern, *(way * _WAY_SCALE for way in ways)]
 

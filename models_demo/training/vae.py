@@ -19,7 +19,7 @@ from models_demo.world import Scene, View, draw, placed
 
 LOG_VARIANCE = -9.0
 """Of all latents that an encoder makes: next to nothing."""
-_ENCODER_STEPS = 1000
+_ENCODER_STEPS = 1500
 _RATE, _MATRICES = 2e-3, 5e-3
 _WAY = 96
 """How far a camera may wander over a texture, in pixels."""
@@ -30,6 +30,12 @@ class Code(Protocol):
 
     def of_scenes(self, scenes: Sequence[Scene], frames: int, height: int, width: int) -> torch.Tensor:
         """The latents of scenes of so many frames: (scenes, channels, latent frames, rows, columns)."""
+        ...
+
+    def mistaken(
+        self, scenes: Sequence[Scene], frames: int, height: int, width: int, dice: random.Random
+    ) -> torch.Tensor:
+        """The latents of scenes with mistakes that whoever makes latents will make."""
         ...
 
     def of_pictures(self, drawings: torch.Tensor) -> torch.Tensor:
@@ -61,7 +67,7 @@ class Syllabus:
 VIDEO = Syllabus(
     name="video",
     frames=4,
-    steps=6500,
+    steps=9500,
     first_steps=600,
     first_sizes=((2, 4, 4), (2, 4, 4), (2, 4, 5), (3, 4, 4), (2, 5, 4), (4, 3, 4), (2, 6, 6)),
     sizes=((2, 4, 4), (2, 6, 6), (2, 8, 8), (2, 7, 10), (3, 6, 7), (4, 5, 6), (8, 4, 4), (1, 10, 12)),
@@ -86,7 +92,7 @@ def train_decoder(folder: Path, share: float, syllabus: Syllabus, code: Code, va
     """Train the decoder of a VAE for a share of its steps. It learns to see through some noise, as latents have it."""
 
     def painting(step: int, dice: random.Random) -> torch.Tensor:
-        latents, pictures = _batch(syllabus, code, step / share, dice)
+        latents, pictures = _batch(syllabus, code, step / share, dice, mistaken=True)
         noise = torch.rand(len(latents), 1, 1, 1, 1) * syllabus.noise
         wrong = (_decoded(vae, latents + noise * torch.randn_like(latents)) - pictures).flatten(0, 1)
         # Seen from afar as well: where the edges are right, most of what is wrong is the colours of areas.
@@ -158,7 +164,9 @@ def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     return vae.decode(latents[:, :, 0], num_frames=1).sample[:, None]
 
 
-def _batch(syllabus: Syllabus, code: Code, step: float, dice: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(
+    syllabus: Syllabus, code: Code, step: float, dice: random.Random, *, mistaken: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents, and the pictures they stand for, (videos, frames, 3, height, width)."""
     sizes = syllabus.first_sizes if step < syllabus.first_steps else syllabus.sizes
     latent_frames, rows, columns = dice.choice(sizes)
@@ -174,7 +182,8 @@ def _batch(syllabus: Syllabus, code: Code, step: float, dice: random.Random) -> 
             drawn.append(draw(scenes[-1], range(frames), View(height, width)))
     latents = []
     if scenes:
-        latents.append(code.of_scenes(scenes, frames, height, width))
+        size = (frames, height, width)
+        latents.append(code.mistaken(scenes, *size, dice) if mistaken else code.of_scenes(scenes, *size))
     if textures:
         latents.append(code.of_pictures(torch.stack([avg_pool2d(pictures, STEP) for pictures in textures])))
     return torch.cat(latents), torch.stack(drawn + textures)

@@ -64,6 +64,26 @@ def test_stripes_go_with_the_camera_and_stay_where_only_the_shape_moves(code):
         assert (latents[CHANNELS_OF.stripes] - wanted).abs().amax(0)[near].max() < 0.1
 
 
+def test_a_cell_knows_whether_stripes_stay_go_with_the_shape_or_are_not_there(code):
+    said = {}
+    for motion, pattern in (("right", "plain"), ("right", "striped"), ("pans left", "striped")):
+        scene = scenes(1, motion)[0]
+        scene = replace(scene, combination=replace(scene.combination, pattern=pattern))
+        said[motion, pattern] = code.of_scenes([scene], FRAMES, HEIGHT, WIDTH)[0, CHANNELS_OF.pattern, 0, 0, 0].item()
+    plain, stay, go_along = said.values()
+    assert plain < 0 < stay < go_along
+
+
+def test_a_mistaken_sketch_has_other_outlines_yet_says_the_same_of_everything_else(code):
+    drawn = scenes(24)
+    right = code.of_scenes(drawn, FRAMES, HEIGHT, WIDTH)
+    mistaken = code.mistaken(drawn, FRAMES, HEIGHT, WIDTH, random.Random(1))
+    amiss = (mistaken != right).flatten(2).any(dim=2)
+    assert not amiss[:, : CHANNELS_OF.edges.start].any()
+    assert not amiss[:, CHANNELS_OF.edges.stop :].any()
+    assert 0 < amiss[:, CHANNELS_OF.edges.start].sum() < len(drawn)
+
+
 def test_offsets_are_nothing_where_the_shape_is_and_grow_from_there(code):
     scene = scenes(1, "still")[0]
     x, y = code.of_scenes([scene], FRAMES, HEIGHT, WIDTH)[0, CHANNELS_OF.offsets, 0]
