@@ -33,7 +33,7 @@ class Code(Protocol):
         ...
 
     def mistaken(
-        self, scenes: Sequence[Scene], frames: int, height: int, width: int, dice: random.Random
+        self, scenes: Sequence[Scene], frames: int, height: int, width: int, dice: random.Random, /
     ) -> torch.Tensor:
         """The latents of scenes with mistakes that whoever makes latents will make."""
         ...
