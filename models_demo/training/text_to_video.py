@@ -48,9 +48,9 @@ _SMALL = ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))
 _MIDDLE = ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))
 _LARGE = ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))
 _STAGES = (
-    Stage(46700, 1920, (*_SMALL, *_SMALL, *_MIDDLE)),
-    Stage(48700, 2240, (*_MIDDLE, *_MIDDLE, (5, 6, 8), (7, 6, 6), (13, 10, 16), (9, 16, 18))),
-    Stage(50400, 4000, (*_LARGE, *_MIDDLE)),
+    Stage(57000, 1920, (*_SMALL, *_SMALL, *_MIDDLE)),
+    Stage(59500, 2240, (*_MIDDLE, *_MIDDLE, (5, 6, 8), (7, 6, 6), (13, 10, 16), (9, 16, 18))),
+    Stage(61100, 4000, (*_LARGE, *_MIDDLE)),
 )
 
 
@@ -127,6 +127,7 @@ def _elsewhere(scene: Scene, what: Combination, half_way: float) -> Scene:
 def matters() -> torch.Tensor:
     """How much mistakes in each channel matter: (channels, 1, 1, 1). What is slow shows in small numbers."""
     each = torch.ones(VIDEO_CHANNELS, 1, 1, 1)
+    each[CHANNELS_OF.pattern] = 6
     each[CHANNELS_OF.stripes] = 3
     each[CHANNELS_OF.edges] = 3
     each[CHANNELS_OF.way] = 4

@@ -81,7 +81,7 @@ RANDOM = Recipe(
 
 DEMO = Recipe(
     "demo",
-    5,
+    6,
     {
         "StableVideoDiffusionPipeline": lambda _generator: pipelines.stable_video(),
         "SkyReelsV2DiffusionForcingPipeline": lambda _generator: pipelines.skyreels(),
