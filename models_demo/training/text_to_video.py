@@ -125,7 +125,10 @@ def _elsewhere(scene: Scene, what: Combination, half_way: float) -> Scene:
 
 
 def matters() -> torch.Tensor:
-    """How much mistakes in each channel matter: (channels, 1, 1, 1). What is slow shows in small numbers."""
+    """How much mistakes in each channel matter: (channels, 1, 1, 1).
+
+    What is slow shows in small numbers; and only that for the pattern tells a pan from a shape that moves.
+    """
     each = torch.ones(VIDEO_CHANNELS, 1, 1, 1)
     each[CHANNELS_OF.pattern] = 6
     each[CHANNELS_OF.stripes] = 3
