@@ -27,6 +27,8 @@ guidance of 6 the first steps go five times too far."""
 _OWN, _JOURNEYS, _AT_ONCE = 0.5, 24, 3
 """How many steps are of moments on the way that guidance takes with the model as it is; how many journeys are under
 way, and of how many of them a step is."""
+_WITHOUT = 0.2
+"""The share of steps before any of those: first the model has to have a way."""
 _OTHERS = 3
 """So many scenes stand for what is not told."""
 _RATE, _MATRICES = 3e-3, 12e-3
@@ -48,9 +50,9 @@ _SMALL = ((5, 6, 8), (7, 6, 6), (4, 8, 8), (6, 4, 8), (5, 6, 10), (8, 4, 6))
 _MIDDLE = ((7, 10, 16), (9, 8, 14), (7, 12, 14), (13, 8, 10), (5, 12, 20), (7, 6, 10))
 _LARGE = ((13, 18, 30), (25, 10, 16), (21, 16, 26), (25, 18, 30), (9, 18, 30), (7, 10, 16))
 _STAGES = (
-    Stage(57000, 1920, (*_SMALL, *_SMALL, *_MIDDLE)),
-    Stage(59500, 2240, (*_MIDDLE, *_MIDDLE, (5, 6, 8), (7, 6, 6), (13, 10, 16), (9, 16, 18))),
-    Stage(61100, 4000, (*_LARGE, *_MIDDLE)),
+    Stage(20000, 1920, (*_SMALL, *_SMALL, *_MIDDLE)),
+    Stage(21800, 2240, (*_MIDDLE, *_MIDDLE, (5, 6, 8), (7, 6, 6), (13, 10, 16), (9, 16, 18))),
+    Stage(22800, 4000, (*_LARGE, *_MIDDLE)),
 )
 
 
@@ -66,7 +68,7 @@ def train_transformer(folder: Path, share: float, sketches: Sketches, text_encod
 
     def loss(step: int, dice: random.Random) -> torch.Tensor:
         stage = next(stage for stage in _STAGES if step < stage.until * share)
-        if dice.random() < _OWN:
+        if step >= _WITHOUT * steps and dice.random() < _OWN:
             journeys: list[Journey] = course.kept.setdefault("journeys", [])
             while len(journeys) < _JOURNEYS:
                 size = dice.choice(stage.sizes)
