@@ -12,13 +12,14 @@ from services.scheduler.usecases.renders import Renders
 
 log = structlog.get_logger()
 
-REAP_SECONDS = 2.0
+REAP_SECONDS = 1.8
+"""What is over is noticed within two seconds: that is this and the time that a round takes."""
 PAUSED_EVERY = 15
 """Paused renders are looked at in every so many rounds."""
 
 
 class Reaper:
-    """Looks at the store every two seconds. Attempts of this process watch their own leases."""
+    """Looks at the store again and again. Attempts of this process watch their own leases."""
 
     def __init__(
         self, *, store: RenderStore, renders: Renders, queue: Queue, dispatcher: Dispatcher, clock: Clock
