@@ -28,6 +28,7 @@ from services.accounts.adapters.sql_key_store import SqlKeyStore
 from services.accounts.servicer import AccountServicer
 from services.accounts.usecases.audit import AuditBook
 from services.accounts.usecases.keys import Keys
+from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import audit_trail
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
@@ -53,7 +54,7 @@ async def service(folder: Path, *, is_audited: bool) -> AsyncIterator[Ask]:
         trail = None
         if is_audited:
             book = AuditBook(SqlAuditStore(database), CLOCK, keep=timedelta(days=400))
-            outbox = folder / "audit.sqlite3"
+            outbox = sqlite_database(folder / "audit.sqlite3", AUDIT_MIGRATIONS)
             trail = await stack.enter_async_context(audit_trail(outbox, book, CLOCK, on_failure=lambda: None))
         mount = Mount(
             account_service_pb2.DESCRIPTOR.services_by_name["AccountService"],

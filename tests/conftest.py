@@ -1,10 +1,13 @@
 """What holds for all tests."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
+
+from tests.databases import OpenDatabase, a_postgresql, opening
 
 # The same examples every time, however slow the machine is.
 settings.register_profile(
@@ -22,6 +25,19 @@ class ByFileOrPlatform(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return _ON_ONE_PLATFORM if nodeid.startswith(_ON_ONE_PLATFORM) else super()._split_scope(nodeid)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL that all tests of this process share."""
+    with a_postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_database(request: pytest.FixtureRequest) -> OpenDatabase:
+    """Opens databases; whoever uses it is run on each kind."""
+    return opening(None if request.param == "sqlite" else request.getfixturevalue("postgresql"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -27,13 +27,14 @@ from services.accounts.usecases.keys import Keys
 from services.accounts.usecases.rate_limits import RateLimits
 from services.accounts.usecases.sessions import Sessions
 from services.accounts.usecases.use_log import UseLog
+from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import audit_trail
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvalidInput
 from services.chassis.process import run
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
-from services.chassis.storage import sqlite_database
+from services.chassis.storage import database_of
 from services.chassis.tasks import in_background
 from services.chassis.trust import Trust
 
@@ -69,7 +70,7 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
+        database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
         store = RememberingKeyStore(SqlKeyStore(database), clock)
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
@@ -79,7 +80,12 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         book = AuditBook(SqlAuditStore(database), clock, keep=timedelta(days=settings.audit_days))
         await stack.enter_async_context(in_background(book.forget_what_is_old(), on_failure=told_to_stop.set))
         trail = await stack.enter_async_context(
-            audit_trail(settings.audit_outbox_path, book, clock, on_failure=told_to_stop.set)
+            audit_trail(
+                database_of(settings, settings.audit_outbox_path, AUDIT_MIGRATIONS),
+                book,
+                clock,
+                on_failure=told_to_stop.set,
+            )
         )
         served = [*mounts(keys, sessions, guard), *audit_mounts(book)]
         await stack.enter_async_context(
@@ -97,7 +103,7 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def keys_beside_the_service(settings: Settings) -> AsyncIterator[Keys]:
     """The keys of the installation, whether or not the service runs."""
-    async with sqlite_database(settings.database_path, MIGRATIONS) as database:
+    async with database_of(settings, settings.database_path, MIGRATIONS) as database:
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         yield Keys(SqlKeyStore(database), hasher, SystemClock(), environment=settings.environment)
 

@@ -20,7 +20,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.process import run
 from services.chassis.server import serving
-from services.chassis.storage import sqlite_database
+from services.chassis.storage import database_of
 from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
@@ -32,7 +32,9 @@ async def serve(settings: BillingEstimateSettings, told_to_stop: asyncio.Event) 
     caller, trust = service_caller("billing-estimate"), Trust.of("billing-estimate", settings)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        store = SqlReceiptStore(await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS)))
+        store = SqlReceiptStore(
+            await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
+        )
         catalog = await stack.enter_async_context(
             channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
         )

@@ -24,7 +24,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.process import run
 from services.chassis.server import serving
-from services.chassis.storage import sqlite_database
+from services.chassis.storage import database_of
 from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
@@ -42,7 +42,7 @@ async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
         billing = await stack.enter_async_context(
             channel_to(settings.billing_estimate_address, caller, trust=trust, peer="billing-estimate")
         )
-        database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
+        database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
         clock, ledger = SystemClock(), SqlLedger(database)
         fleet = GrpcFleet(scheduler, deadline_seconds=settings.capacity_deadline_seconds)
         prices = GrpcPrices(billing, clock, deadline_seconds=settings.prices_deadline_seconds)

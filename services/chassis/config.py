@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -17,6 +17,9 @@ class ChassisSettings(BaseSettings):
     """Where everything that must survive is kept."""
     config_dir: Path = REPOSITORY / "config"
     """Models, prices and fleets."""
+    database_url: SecretStr | None = None
+    """The PostgreSQL that services keep their tables in, each in a schema of its own:
+    postgresql://user:password@host:port/database; SQLite files in the home when unset."""
     otlp_endpoint: str | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
     """Where spans and metrics go besides the installation's own span store; nowhere when unset."""
     otlp_headers: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_HEADERS"))
@@ -40,6 +43,13 @@ class ChassisSettings(BaseSettings):
     scheduler_address: str = "127.0.0.1:7104"
     web_address: str = "127.0.0.1:7105"
     traces_address: str = "127.0.0.1:7106"
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://; leave it out for SQLite")
+        return url
 
     @property
     def state_dir(self) -> Path:

@@ -23,6 +23,7 @@ from forge.scheduler.v1 import (
 )
 from obstore.store import ObjectStore, from_url
 
+from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import GrpcAuditLog, audit_trail
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
@@ -30,7 +31,7 @@ from services.chassis.identity import service_caller
 from services.chassis.ids import new_id
 from services.chassis.process import run
 from services.chassis.server import Mount, serving
-from services.chassis.storage import Database, sqlite_database
+from services.chassis.storage import Database, database_of
 from services.chassis.tasks import in_background
 from services.chassis.trust import Trust
 from services.scheduler.adapters.darkroom_images import DarkroomImages
@@ -147,7 +148,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     objects = from_url(settings.objects_url, mkdir=True)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
-            sqlite_database(settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
+            database_of(settings, settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
         )
         catalog_channel = await stack.enter_async_context(
             channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
@@ -163,7 +164,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
         )
         trail = await stack.enter_async_context(
             audit_trail(
-                settings.state_dir / "scheduler-audit.sqlite3",
+                database_of(settings, settings.state_dir / "scheduler-audit.sqlite3", AUDIT_MIGRATIONS),
                 GrpcAuditLog(accounts_channel),
                 clock,
                 on_failure=told_to_stop.set,

@@ -10,7 +10,7 @@ from opentelemetry import metrics
 from services.chassis.clock import SystemClock
 from services.chassis.process import run
 from services.chassis.server import serving
-from services.chassis.storage import sqlite_database
+from services.chassis.storage import database_of
 from services.chassis.trust import Trust
 from services.traces.adapters.otel_meters import OtelMeters
 from services.traces.adapters.otlp_collector import collector_at
@@ -32,7 +32,7 @@ async def serve(settings: TracesSettings, told_to_stop: asyncio.Event) -> None:
         max_bytes=round(settings.traces_max_mib * 1024 * 1024),
     )
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(sqlite_database(settings.database_path, MIGRATIONS))
+        database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
         book = SpanBook(SqlSpanStore(database), retention=retention, meters=meters, clock=SystemClock())
         await stack.enter_async_context(book.kept_written(on_failure=told_to_stop.set))
         pass_on: PassOn = lambda _request: None  # noqa: E731 — nobody elsewhere wants to know

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
-from services.chassis.storage import Database, StoreUnavailable, Transaction, sqlite_engine, upgrade
+from services.chassis.storage import Database, StoreUnavailable, Transaction
+from services.chassis.storage.migrating import upgrade
+from services.chassis.storage.sqlite import sqlite_engine
 from services.scheduler.__main__ import MIGRATIONS
 from tests.simulation.record import Record
 

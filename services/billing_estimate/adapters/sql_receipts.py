@@ -232,8 +232,8 @@ def _to_usage_row(row: Any) -> UsageRow:
         api_key_id=row.api_key_id,
         renders=row.renders,
         attempts=row.attempts,
-        gpu_us=row.gpu_us,
-        cost_micro_usd=row.cost_micro_usd,
+        gpu_us=int(row.gpu_us),  # sums are of another type with PostgreSQL
+        cost_micro_usd=int(row.cost_micro_usd),
     )
 
 

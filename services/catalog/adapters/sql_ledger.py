@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.dialects import sqlite
 
 from services.catalog.domain import Pin
 from services.catalog.domain.measurements import History, Measurement, Place, Samples, Spot
 from services.catalog.ports import Entry
-from services.chassis.storage import Database
+from services.chassis.storage import Database, insert_into
 
 NEWEST = 200
 """So many of each kind count; older ones say little that these do not."""
@@ -46,9 +45,12 @@ class SqlLedger:
     async def add(self, entries: Sequence[Entry]) -> None:
         """Keep measurements, all or none. One whose id is there already stays as it is."""
         rows = [_to_row(entry) for entry in entries]
+
+        def add(connection: sa.Connection) -> None:
+            connection.execute(insert_into(_kept, connection).on_conflict_do_nothing(index_elements=["id"]), rows)
+
         if rows:
-            insert = sqlite.insert(_kept).on_conflict_do_nothing(index_elements=["id"])
-            await self._database.write(lambda connection: connection.execute(insert, rows))
+            await self._database.write(add)
 
     async def histories(self, slug: str, version: str, *, example_key: str, since: datetime) -> tuple[History, ...]:
         """The history of a version on every spot; `since` is how far back measurements are fresh."""

@@ -1,17 +1,15 @@
-"""Audit entries on their way: a SQLite file beside the service that notes them."""
+"""Audit entries on their way: a database beside the service that notes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.dialects.sqlite import insert
 
 from services.chassis.audit.entry import AuditEntry
-from services.chassis.storage import Database, sqlite_database
+from services.chassis.storage import Database, insert_into
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -38,11 +36,11 @@ class AuditOutbox:
 
     async def begin(self, entry: AuditEntry) -> None:
         """Note that a call is about to change something."""
-        await self._writes.write(lambda connection: connection.execute(_put(entry, has_ended=False)))
+        await self._writes.write(lambda connection: _put(connection, entry, has_ended=False))
 
     async def end(self, entry: AuditEntry) -> None:
         """Note how a call has ended, whether or not its beginning was noted."""
-        await self._writes.write(lambda connection: connection.execute(_put(entry, has_ended=True)))
+        await self._writes.write(lambda connection: _put(connection, entry, has_ended=True))
 
     async def end_what_was_left(self) -> int:
         """Take calls of an earlier process, whose end nobody saw, for ended; how many there were."""
@@ -69,13 +67,6 @@ class AuditOutbox:
         """How many entries are here."""
         query = sa.select(sa.func.count()).select_from(_entries)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
-
-
-@asynccontextmanager
-async def outbox_at(path: Path) -> AsyncIterator[AuditOutbox]:
-    """Open the outbox in the file at `path`, made when missing."""
-    async with sqlite_database(path, MIGRATIONS) as database:
-        yield AuditOutbox(database)
 
 
 class _SharedWrites:
@@ -114,6 +105,7 @@ class _SharedWrites:
         return None
 
 
-def _put(entry: AuditEntry, *, has_ended: bool) -> sa.Insert:
+def _put(connection: sa.Connection, entry: AuditEntry, *, has_ended: bool) -> None:
     row = {"id": entry.id, "body": _entry_json.dump_json(entry).decode(), "has_ended": has_ended}
-    return insert(_entries).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
+    put = insert_into(_entries, connection).values(row).on_conflict_do_update(index_elements=["id"], set_=row)
+    connection.execute(put)

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import structlog
@@ -12,13 +11,13 @@ from grpc import aio
 from opentelemetry import metrics
 
 from services.chassis.audit.entry import AuditEntry
-from services.chassis.audit.outbox import AuditOutbox, Waiting, outbox_at
+from services.chassis.audit.outbox import AuditOutbox, Waiting
 from services.chassis.audit.trail import AuditTrail
 from services.chassis.audit.wire import entry_to_proto
 from services.chassis.clock import Clock
 from services.chassis.errors import ForgeError, Kind
 from services.chassis.status import errors_of
-from services.chassis.storage import StoreUnavailable
+from services.chassis.storage import Database, StoreUnavailable
 from services.chassis.tasks import in_background, set_or_after
 
 log = structlog.get_logger()
@@ -114,13 +113,18 @@ class Shipping:
 
 @asynccontextmanager
 async def audit_trail(
-    path: Path, audit_log: AuditLog, clock: Clock, *, on_failure: Callable[[], None]
+    opening: AbstractAsyncContextManager[Database],
+    audit_log: AuditLog,
+    clock: Clock,
+    *,
+    on_failure: Callable[[], None],
 ) -> AsyncIterator[AuditTrail]:
-    """Wire the audit of a service, its outbox at `path`, and pass entries on until the block ends.
+    """Wire the audit of a service, with its outbox in the database to open, and pass entries on until the block ends.
 
     `on_failure` is called when that ends by itself, as in `in_background`.
     """
-    async with outbox_at(path) as outbox:
+    async with opening as database:
+        outbox = AuditOutbox(database)
         if left := await outbox.end_what_was_left():
             log.warning("calls were cut off by the end of the process before", count=left)
         shipping = Shipping(outbox, audit_log, clock)

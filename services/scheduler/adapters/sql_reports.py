@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
-from sqlalchemy.dialects.sqlite import insert
 
-from services.chassis.storage import Database
+from services.chassis.storage import Database, insert_into
 from services.scheduler.domain.facts import Outcome
 from services.scheduler.domain.render import Render, RenderEvent
 from services.scheduler.report_ports import Report
@@ -29,7 +28,8 @@ class SqlReportStore:
         if not render.attempts or render.attempts[-1].outcome is Outcome.RUNNING:
             return
         row = {"render_id": render.id, "seq": event.seq}
-        connection.execute(insert(_reports).values(row).on_conflict_do_update(index_elements=["render_id"], set_=row))
+        put = insert_into(_reports, connection).values(row)
+        connection.execute(put.on_conflict_do_update(index_elements=["render_id"], set_=row))
         self._was_enqueued = True
         self._on_due()
 

@@ -89,7 +89,7 @@ def _held(connection: sa.Connection, account: str, now: datetime) -> Held:
         sa.func.count(), sa.func.coalesce(sa.func.sum(_uploads.c.size_bytes), 0), sa.func.min(_uploads.c.expires_at_us)
     ).where(_is_of(account, now))
     count, size_bytes, first_us = connection.execute(query).one()
-    return Held(count, size_bytes, None if first_us is None else _to_datetime(first_us))
+    return Held(count, int(size_bytes), None if first_us is None else _to_datetime(first_us))
 
 
 def _row(upload: Upload) -> dict[str, Any]:

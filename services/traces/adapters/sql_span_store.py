@@ -11,18 +11,22 @@ import sqlalchemy as sa
 from services.chassis.storage import Database
 from services.traces.domain import FoundSpans, Retention, Span, SpanEvent
 
-_traces = sa.table("traces", *map(sa.column, ("trace_id", "seen_at", "is_of_render", "spans")))
+_traces = sa.table("traces", *map(sa.column, ("trace_id", "seen_at", "is_of_render", "spans", "bytes")))
 _spans = sa.table("spans", *map(sa.column, ("id", "trace_id", "body")))
 
 MOST_SPANS_OF_A_TRACE = 20_000
 """A trace id is the client's choice, and one that is used for everything would grow for ever: its oldest spans go."""
 _FORGOTTEN_AT_ONCE = 200
 _ROOM_AFTERWARDS = 0.9
+_BYTES_OF_A_SPAN = 150
+"""What a row takes beside its body: its key, its trace, and both once more in an index."""
 
 _ADD_TRACE = sa.text(
-    "insert into traces (trace_id, seen_at, is_of_render, spans) values (:trace_id, :seen_at, :is_of_render, :spans)"
-    " on conflict (trace_id) do update set seen_at = excluded.seen_at, spans = spans + excluded.spans,"
-    " is_of_render = max(is_of_render, excluded.is_of_render) returning spans"
+    "insert into traces (trace_id, seen_at, is_of_render, spans, bytes)"
+    " values (:trace_id, :seen_at, :is_of_render, :spans, :bytes)"
+    " on conflict (trace_id) do update set seen_at = excluded.seen_at, spans = traces.spans + excluded.spans,"
+    " bytes = traces.bytes + excluded.bytes, is_of_render = (traces.is_of_render or excluded.is_of_render)"
+    " returning spans"
 )
 _ADD_SPAN = sa.insert(_spans)
 _NEWEST = (
@@ -45,6 +49,9 @@ class SqlSpanStore:
         for span in spans:
             by_trace[span.trace_id].append(span)
         rows = [{"trace_id": bytes.fromhex(span.trace_id), "body": _body(span)} for span in spans]
+        sizes: dict[str, int] = defaultdict(int)
+        for span, row in zip(spans, rows, strict=True):
+            sizes[span.trace_id] += len(row["body"]) + _BYTES_OF_A_SPAN
 
         def add(connection: sa.Connection) -> None:
             connection.execute(_ADD_SPAN, rows)
@@ -54,6 +61,7 @@ class SqlSpanStore:
                     "seen_at": int(now.timestamp()),
                     "is_of_render": any(span.render_id for span in own),
                     "spans": len(own),
+                    "bytes": sizes[trace_id],
                 }
                 if connection.execute(_ADD_TRACE, row).scalar_one() > MOST_SPANS_OF_A_TRACE:
                     _shorten(connection, row["trace_id"])
@@ -104,17 +112,16 @@ def _shorten(connection: sa.Connection, trace_id: bytes) -> None:
     ids = sa.select(_spans.c.id).where(_spans.c.trace_id == trace_id).order_by(_spans.c.id.desc())
     kept = ids.limit(1).offset(MOST_SPANS_OF_A_TRACE // 2).scalar_subquery()
     connection.execute(sa.delete(_spans).where(_spans.c.trace_id == trace_id, _spans.c.id < kept))
-    left = sa.select(sa.func.count()).select_from(_spans).where(_spans.c.trace_id == trace_id).scalar_subquery()
-    connection.execute(sa.update(_traces).where(_traces.c.trace_id == trace_id).values(spans=left))
+    count, size = connection.execute(
+        sa.select(sa.func.count(), sa.func.sum(sa.func.length(_spans.c.body))).where(_spans.c.trace_id == trace_id)
+    ).one()
+    left = {"spans": count, "bytes": size + count * _BYTES_OF_A_SPAN}
+    connection.execute(sa.update(_traces).where(_traces.c.trace_id == trace_id).values(left))
 
 
 def _used_bytes(connection: sa.Connection) -> int:
-    """What the rows take; pages that became free are used again."""
-    pages, free, size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
+    """What the rows take; room that became free is used again."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(_traces.c.bytes), 0))).scalar_one())
 
 
 def _body(span: Span) -> str:

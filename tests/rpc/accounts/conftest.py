@@ -27,6 +27,7 @@ from services.accounts.usecases.keys import Keys
 from services.accounts.usecases.rate_limits import RateLimits
 from services.accounts.usecases.sessions import Sessions
 from services.accounts.usecases.use_log import UseLog
+from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import audit_trail
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
@@ -115,7 +116,12 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
         served = mounts(keys, Sessions(store, guard, hasher, clock), guard)
         book = AuditBook(SqlAuditStore(database), clock, keep=KEPT)
         trail = await stack.enter_async_context(
-            audit_trail(tmp_path / "accounts-audit.sqlite3", book, clock, on_failure=lambda: None)
+            audit_trail(
+                sqlite_database(tmp_path / "accounts-audit.sqlite3", AUDIT_MIGRATIONS),
+                book,
+                clock,
+                on_failure=lambda: None,
+            )
         )
         port = await stack.enter_async_context(
             serving("127.0.0.1:0", [*served, *audit_mounts(book)], grace_seconds=0, audit=trail)

@@ -14,7 +14,7 @@ from services.billing_estimate.adapters.sql_receipts import SqlReceiptStore
 from services.billing_estimate.domain.basis import CostBasis, History, Sample, WorkPart
 from services.billing_estimate.domain.receipts import AttemptUse, RenderUse
 from services.billing_estimate.domain.targets import Target
-from services.chassis.storage import sqlite_database
+from tests.databases import OpenDatabase
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 H200 = Target("H200", "eu-north2")
@@ -103,12 +103,12 @@ def an_attempt() -> Build:
 
 
 @pytest.fixture
-def open_store(tmp_path: Path) -> StoreMaker:
+def open_store(tmp_path: Path, open_database: OpenDatabase) -> StoreMaker:
     """Opens the store; opening it again is a restart."""
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[SqlReceiptStore]:
-        async with sqlite_database(tmp_path / "billing.sqlite3", MIGRATIONS) as database:
+        async with open_database(tmp_path / "billing.sqlite3", MIGRATIONS) as database:
             yield SqlReceiptStore(database)
 
     return opening

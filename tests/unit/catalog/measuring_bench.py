@@ -13,6 +13,7 @@ from services.catalog.adapters.sql_ledger import SqlLedger
 from services.catalog.domain.measurements import Measurement, Spot
 from services.chassis.clock import SystemClock
 from services.chassis.storage import sqlite_database
+from tests.databases import OpenDatabase
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WAN, WAN_VERSION = "wan-ai-wan-2-1", "t2v-1-3b-diffusers"
@@ -83,7 +84,7 @@ def a_failure(*, reason: str = "OUT_OF_MEMORY", **more: Any) -> Measurement:
 
 
 @asynccontextmanager
-async def opened_ledger(folder: Path) -> AsyncIterator[SqlLedger]:
+async def opened_ledger(folder: Path, open_database: OpenDatabase = sqlite_database) -> AsyncIterator[SqlLedger]:
     """The ledger of a folder; opening it again is a restart."""
-    async with sqlite_database(folder / "catalog.sqlite3", MIGRATIONS) as database:
+    async with open_database(folder / "catalog.sqlite3", MIGRATIONS) as database:
         yield SqlLedger(database)

@@ -14,6 +14,7 @@ from services.catalog.domain.measurements import History, Measurement, Place, Sp
 from services.catalog.domain.work import Work
 from services.catalog.ports import Entry
 from services.scheduler.convert.reports import measurement_id
+from tests.databases import OpenDatabase
 from tests.unit.catalog.measuring_bench import (
     EXAMPLE_SHAPE,
     HERE,
@@ -30,8 +31,8 @@ MONTH_AGO = NOON - timedelta(days=30)
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
-    async with opened_ledger(tmp_path) as opened:
+async def ledger(tmp_path: Path, open_database: OpenDatabase) -> AsyncIterator[SqlLedger]:
+    async with opened_ledger(tmp_path, open_database) as opened:
         yield opened
 
 
@@ -53,11 +54,13 @@ async def _histories(ledger: SqlLedger, work: Work) -> dict[Spot, History]:
     return {history.spot: history for history in found}
 
 
-async def test_a_measurement_comes_back_as_it_was_also_after_a_restart(tmp_path: Path, work: Work) -> None:
+async def test_a_measurement_comes_back_as_it_was_also_after_a_restart(
+    tmp_path: Path, work: Work, open_database: OpenDatabase
+) -> None:
     whole, bad = a_measurement(seconds_ago=9, cold_start_ms=8_000, mode="sync"), a_failure()
-    async with opened_ledger(tmp_path) as ledger:
+    async with opened_ledger(tmp_path, open_database) as ledger:
         await _add(ledger, work, whole, bad)
-    async with opened_ledger(tmp_path) as ledger:
+    async with opened_ledger(tmp_path, open_database) as ledger:
         assert await ledger.page(WAN, WAN_VERSION, ANYWHERE, after=None, size=10) == (whole, bad)
 
 

@@ -1,32 +1,38 @@
-"""Rules of noting calls and passing them on, on a real SQLite file."""
+"""Rules of noting calls and passing them on, on real databases."""
 
 import asyncio
-import sqlite3
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from forge.scheduler.v1 import probe_pb2, probe_service_pb2, render_pb2, render_service_pb2
 from opentelemetry.metrics import NoOpMeter
 
 from services.chassis.audit import shipping
 from services.chassis.audit.contract import AuditedRpc, audited_rpc
 from services.chassis.audit.entry import AuditEntry
-from services.chassis.audit.outbox import AuditOutbox, outbox_at
+from services.chassis.audit.outbox import MIGRATIONS, AuditOutbox
 from services.chassis.audit.shipping import Shipping, audit_trail
 from services.chassis.audit.trail import AuditTrail
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ForgeError, Kind, ServiceUnavailable
 from services.chassis.identity import Caller, speak_for
-from services.chassis.storage import StoreUnavailable
+from services.chassis.storage import Database, StoreUnavailable
 from services.chassis.tasks import in_background
+from tests.databases import OpenDatabase
 
 ANN = Caller("ann", "key_1", frozenset({"inference"}), session_id="ses_1", request_id="req-1")
 RENDER = "rnd_0123456789abcdefghjkmnpqrs"
 CLOCK = SystemClock()
+ROWS = sa.text("SELECT body, has_ended FROM audit_outbox")
+
+Opened = Callable[[], AbstractAsyncContextManager[Database]]
 
 
 def rpc(name: str) -> AuditedRpc:
@@ -68,13 +74,13 @@ def log() -> Log:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "audit.sqlite3"
+def opened(tmp_path: Path, open_database: OpenDatabase) -> Opened:
+    return partial(open_database, tmp_path / "audit.sqlite3", MIGRATIONS)
 
 
 @pytest.fixture
-async def trail(path: Path, log: Log) -> AsyncIterator[AuditTrail]:
-    async with audit_trail(path, log, CLOCK, on_failure=lambda: None) as running:
+async def trail(opened: Opened, log: Log) -> AsyncIterator[AuditTrail]:
+    async with audit_trail(opened(), log, CLOCK, on_failure=lambda: None) as running:
         yield running
 
 
@@ -109,22 +115,23 @@ def test_an_rpc_that_only_reads_is_not_audited():
     assert audited_rpc("/forge.scheduler.v1.RenderService/NoSuchRpc") is None
 
 
-async def test_a_call_is_on_record_before_it_changes_anything_and_its_end_before_the_answer(trail, path, log):
-    def rows() -> list[tuple[str, int]]:
-        with sqlite3.connect(path) as database:
-            return database.execute("SELECT json_extract(body, '$.outcome'), has_ended FROM audit_outbox").fetchall()
+async def test_a_call_is_on_record_before_it_changes_anything_and_its_end_before_the_answer(trail, opened, log):
+    async def rows() -> list[tuple[str, bool]]:
+        async with opened() as database:
+            found = await database.read(lambda connection: connection.execute(ROWS).all())
+        return [(json.loads(body)["outcome"], bool(has_ended)) for body, has_ended in found]
 
     log.is_away = True
-    seen: list[list[tuple[str, int]]] = []
+    seen: list[list[tuple[str, bool]]] = []
 
     async def answer() -> str:
-        seen.append(rows())
+        seen.append(await rows())
         return "the answer"
 
     speak_for(ANN)
     assert await trail.kept(CANCEL, ASKED, answer) == "the answer"
-    assert seen == [[("UNKNOWN", 0)]]
-    assert rows() == [("OK", 1)]
+    assert seen == [[("UNKNOWN", False)]]
+    assert await rows() == [("OK", True)]
 
 
 async def test_an_entry_says_who_did_what_to_which_resource(trail, log):
@@ -187,31 +194,31 @@ async def test_a_call_that_turns_out_to_be_for_somebody_is_kept_in_their_name(tr
     assert (entry.account, entry.api_key_id) == ("eve", "key_2")
 
 
-async def test_nothing_is_lost_while_the_audit_log_is_away_or_the_service_is_restarted(path, log):
+async def test_nothing_is_lost_while_the_audit_log_is_away_or_the_service_is_restarted(opened, log):
     log.is_away = True
     speak_for(ANN)
-    async with audit_trail(path, log, CLOCK, on_failure=lambda: None) as first:
+    async with audit_trail(opened(), log, CLOCK, on_failure=lambda: None) as first:
         for _ in range(3):
             await first.kept(CANCEL, ASKED, answer_of(None))
     log.is_away = False
-    async with audit_trail(path, log, CLOCK, on_failure=lambda: None):
+    async with audit_trail(opened(), log, CLOCK, on_failure=lambda: None):
         await log.until(3)
     assert len({entry.id for entry in log.entries}) == 3
 
 
-async def test_a_call_whose_service_died_is_kept_with_an_end_that_is_not_known(path, log):
+async def test_a_call_whose_service_died_is_kept_with_an_end_that_is_not_known(opened, log):
     began = AuditEntry("aud_1", datetime(2026, 1, 1, tzinfo=UTC), "ann", "key_1", "", CANCEL.name)
-    async with outbox_at(path) as outbox:
-        await outbox.begin(began)
-    async with audit_trail(path, log, CLOCK, on_failure=lambda: None):
+    async with opened() as database:
+        await AuditOutbox(database).begin(began)
+    async with audit_trail(opened(), log, CLOCK, on_failure=lambda: None):
         (entry,) = await log.until(1)
     assert (entry.outcome, entry.took_ms) == ("UNKNOWN", None)
 
 
-async def test_an_entry_that_is_refused_keeps_no_other_from_being_passed_on(path, log):
+async def test_an_entry_that_is_refused_keeps_no_other_from_being_passed_on(opened, log):
     log.refused = {"INTERNAL"}
     speak_for(ANN)
-    async with outbox_at(path) as outbox, shipping_of(outbox, log) as trail:
+    async with opened() as database, shipping_of(outbox := AuditOutbox(database), log) as trail:
         for answer in (answer_of(None), failing, answer_of(None)):
             with suppress(ValueError):
                 await trail.kept(CANCEL, ASKED, answer)
@@ -242,9 +249,9 @@ class FullDisk(AuditOutbox):
 
 
 @pytest.fixture
-async def full(path: Path) -> AsyncIterator[FullDisk]:
-    async with outbox_at(path) as outbox:
-        yield FullDisk(outbox._database)
+async def full(opened: Opened) -> AsyncIterator[FullDisk]:
+    async with opened() as database:
+        yield FullDisk(database)
 
 
 async def test_a_call_that_cannot_be_put_on_record_is_refused_before_anything_happens(full, log, monkeypatch):
@@ -274,10 +281,10 @@ async def test_a_call_that_has_happened_is_answered_and_put_on_record_once_there
     assert entry.outcome == "OK"
 
 
-async def test_calls_at_the_same_time_share_flushes_to_disk(path, log):
+async def test_calls_at_the_same_time_share_flushes_to_disk(opened, log):
     log.is_away = True
     speak_for(ANN)
-    async with outbox_at(path) as outbox, shipping_of(outbox, log) as trail:
+    async with opened() as database, shipping_of(outbox := AuditOutbox(database), log) as trail:
         transactions = counted(outbox)
         await asyncio.gather(*(trail.kept(CANCEL, ASKED, answer_of(None)) for _ in range(50)))
         assert await outbox.count() == 50

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.pool import StaticPool
 
-from services.chassis.storage import Database, StoreUnavailable, Transaction, sqlite_engine, upgrade
+from services.chassis.storage import Database, StoreUnavailable, Transaction
+from services.chassis.storage.migrating import upgrade
+from services.chassis.storage.sqlite import sqlite_engine
 from services.chassis.tasks import uninterrupted
 from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
@@ -83,6 +85,9 @@ class Disk(Database):
 
     async def read(self, transaction: Transaction[T]) -> T:
         return await uninterrupted(self._transact(transaction))
+
+    def close(self) -> None:
+        """The engine is the test's."""
 
     async def _in_turn(self, transaction: Transaction[T]) -> T:
         async with self._turn:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.chassis.clock import SystemClock
-from services.chassis.storage import sqlite_database
 from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
 from services.scheduler.adapters.sql_store import SqlRenderStore
@@ -20,8 +19,8 @@ LONG_AGO = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
-async def database(tmp_path):
-    async with sqlite_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
+async def database(tmp_path, open_database):
+    async with open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
         yield database
 
 
@@ -165,9 +164,9 @@ async def test_a_runtime_comes_back_as_it_was_saved(database, a_render):
     assert await store.all() == []
 
 
-async def test_what_was_stored_survives_reopening(tmp_path, a_render):
+async def test_what_was_stored_survives_reopening(tmp_path, open_database, a_render):
     for expected in (None, "rnd_1"):
-        async with sqlite_database(tmp_path / "again.sqlite3", MIGRATIONS) as database:
+        async with open_database(tmp_path / "again.sqlite3", MIGRATIONS) as database:
             store = SqlRenderStore(database, SystemClock())
             found = await store.get("ann", "rnd_1")
             assert (found and found.id) == expected

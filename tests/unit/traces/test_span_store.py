@@ -2,11 +2,9 @@
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
-from services.chassis.storage import sqlite_database
 from services.traces.__main__ import MIGRATIONS
 from services.traces.adapters import sql_span_store
 from services.traces.adapters.sql_span_store import SqlSpanStore
@@ -21,15 +19,21 @@ def a_span(number, trace="a", *, render_id=""):
     return Span(trace * 32, f"{number:016x}", "", "edge", "GET models", number, number + 1, attributes=attributes)
 
 
-@asynccontextmanager
-async def open_store(folder: Path):
-    async with sqlite_database(folder / "traces.sqlite3", MIGRATIONS) as database:
-        yield SqlSpanStore(database)
+@pytest.fixture
+def open_store(tmp_path, open_database):
+    """Opens the store; opening it again is a restart."""
+
+    @asynccontextmanager
+    async def opening():
+        async with open_database(tmp_path / "traces.sqlite3", MIGRATIONS) as database:
+            yield SqlSpanStore(database)
+
+    return opening
 
 
 @pytest.fixture
-async def store(tmp_path):
-    async with open_store(tmp_path) as opened:
+async def store(open_store):
+    async with open_store() as opened:
         yield opened
 
 
@@ -44,9 +48,9 @@ async def test_a_span_comes_back_as_it_was(store):
     assert (await store.trace("c" * 32)).spans == [span]
 
 
-async def test_a_trace_has_its_own_spans_only_and_keeps_them(store, tmp_path):
+async def test_a_trace_has_its_own_spans_only_and_keeps_them(store, open_store):
     await store.add([a_span(1), a_span(2, "b")], NOON)
-    async with open_store(tmp_path) as again:
+    async with open_store() as again:
         assert await ids(again) == {1}
         assert await ids(again, "f") == set()
 

@@ -34,8 +34,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("audit_event_resources_by_event", "audit_event_resources", ["event_id"])
-    for table in ("audit_events", "audit_event_resources"):
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if not is_sqlite:
         op.execute(
-            f"CREATE TRIGGER {table}_stay_as_they_are BEFORE UPDATE ON {table}"
-            " BEGIN SELECT RAISE(ABORT, 'the audit log is not changed'); END"
+            "CREATE FUNCTION the_audit_log_is_not_changed() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE EXCEPTION 'the audit log is not changed'; END $$"
         )
+    for table in ("audit_events", "audit_event_resources"):
+        refusing = (
+            "BEGIN SELECT RAISE(ABORT, 'the audit log is not changed'); END"
+            if is_sqlite
+            else "FOR EACH ROW EXECUTE FUNCTION the_audit_log_is_not_changed()"
+        )
+        op.execute(f"CREATE TRIGGER {table}_stay_as_they_are BEFORE UPDATE ON {table} {refusing}")

@@ -23,7 +23,13 @@ def upgrade() -> None:
     )
     op.create_index("renders_by_account", "renders", ["account", "id"])
     op.create_index("renders_in_progress", "renders", ["status", "id"])
-    op.create_index("renders_by_lease", "renders", ["lease_until"], sqlite_where=sa.text("lease_until is not null"))
+    op.create_index(
+        "renders_by_lease",
+        "renders",
+        ["lease_until"],
+        sqlite_where=sa.text("lease_until is not null"),
+        postgresql_where=sa.text("lease_until is not null"),
+    )
     op.create_table(
         "render_inputs",
         sa.Column("render_id", sa.Text, sa.ForeignKey("renders.id"), primary_key=True),

@@ -45,10 +45,12 @@ def upgrade() -> None:
         "webhook_deliveries",
         ["webhook_id", "next_try_at_us", "seq"],
         sqlite_where=sa.text("next_try_at_us is not null"),
+        postgresql_where=sa.text("next_try_at_us is not null"),
     )
     op.create_index(
         "webhook_deliveries_by_end",
         "webhook_deliveries",
         ["state", "ended_at_us"],
         sqlite_where=sa.text("ended_at_us is not null"),
+        postgresql_where=sa.text("ended_at_us is not null"),
     )

@@ -27,4 +27,5 @@ def upgrade() -> None:
         ["slug", "model_version", "target"],
         unique=True,
         sqlite_where=sa.text("status in ('queued', 'running')"),
+        postgresql_where=sa.text("status in ('queued', 'running')"),
     )

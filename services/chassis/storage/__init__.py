@@ -1,0 +1,16 @@
+"""A service's own database: transactions on SQLite or PostgreSQL, migrated at start by Alembic."""
+
+from services.chassis.storage.database import CommitInDoubt, Database, StoreUnavailable, Transaction
+from services.chassis.storage.opening import database_of, postgresql_database, sqlite_database
+from services.chassis.storage.statements import insert_into
+
+__all__ = [
+    "CommitInDoubt",
+    "Database",
+    "StoreUnavailable",
+    "Transaction",
+    "database_of",
+    "insert_into",
+    "postgresql_database",
+    "sqlite_database",
+]
