@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+import sqlalchemy as sa
 from envoy_ext_authz.v3 import external_auth_pb2 as envoy_pb2
 from envoy_ext_authz.v3 import external_auth_pb2_grpc as envoy_rpc
 from forge.accounts.v1 import account_service_pb2_grpc as rpc
@@ -34,7 +35,8 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import Caller, service_caller
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import serving
-from services.chassis.storage import Database, sqlite_database
+from services.chassis.storage import Database
+from tests.databases import OpenDatabase
 
 KEPT = timedelta(days=400)
 INSTALLATION_LIMIT = RateLimit(requests_per_second=100, burst=200)
@@ -60,7 +62,6 @@ class StoppedClock(SystemClock):
 class Accounts:
     """The running service and ways to call it."""
 
-    path: Path
     address: str
     database: Database
     store: RememberingKeyStore
@@ -97,16 +98,26 @@ class Accounts:
         async with aio.insecure_channel(self.address) as channel:
             return await envoy_rpc.AuthorizationStub(channel).Check(request)
 
+    async def stored(self) -> bytes:
+        """Every value of every table."""
+
+        def values(connection: sa.Connection) -> list[object]:
+            names = sa.inspect(connection).get_table_names()
+            queries = [sa.select(sa.text("*")).select_from(sa.table(name)) for name in names]
+            return [value for query in queries for row in connection.execute(query) for value in row]
+
+        found = await self.database.read(values)
+        return b"".join(value if isinstance(value, bytes) else str(value).encode() for value in found)
+
     async def opens(self, secret: str) -> bool:
         """Whether a key lets a request pass."""
         return (await self.check(authorization=f"Bearer {secret}")).HasField("ok_response")
 
 
 @pytest_asyncio.fixture
-async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
+async def accounts(tmp_path: Path, open_database: OpenDatabase) -> AsyncIterator[Accounts]:
     async with AsyncExitStack() as stack:
-        path = tmp_path / "accounts.sqlite"
-        database = await stack.enter_async_context(sqlite_database(path, MIGRATIONS))
+        database = await stack.enter_async_context(open_database(tmp_path / "accounts.sqlite", MIGRATIONS))
         clock = StoppedClock()
         store = RememberingKeyStore(SqlKeyStore(database), clock)
         hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
@@ -117,7 +128,7 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
         book = AuditBook(SqlAuditStore(database), clock, keep=KEPT)
         trail = await stack.enter_async_context(
             audit_trail(
-                sqlite_database(tmp_path / "accounts-audit.sqlite3", AUDIT_MIGRATIONS),
+                open_database(tmp_path / "accounts-audit.sqlite3", AUDIT_MIGRATIONS),
                 book,
                 clock,
                 on_failure=lambda: None,
@@ -126,4 +137,4 @@ async def accounts(tmp_path: Path) -> AsyncIterator[Accounts]:
         port = await stack.enter_async_context(
             serving("127.0.0.1:0", [*served, *audit_mounts(book)], grace_seconds=0, audit=trail)
         )
-        yield Accounts(path, f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, book, stack)
+        yield Accounts(f"127.0.0.1:{port}", database, store, keys, uses, guard, clock, book, stack)

@@ -44,7 +44,7 @@ async def test_a_new_key_opens_the_edge(accounts):
 
 async def test_no_secret_is_stored(accounts):
     made = await (await accounts.as_caller()).CreateApiKey(pb2.CreateApiKeyRequest(name="laptop"))
-    stored = b"".join(path.read_bytes() for path in accounts.path.parent.glob("accounts.sqlite*"))
+    stored = await accounts.stored()
     assert made.api_key.id.encode() in stored
     assert made.secret.encode() not in stored
     assert made.secret[-20:].encode() not in stored

@@ -171,7 +171,7 @@ async def test_nobody_gives_a_successor_a_scope_they_do_not_hold(accounts, stub)
 
 async def test_no_secret_of_a_rotation_is_stored(accounts, stub, made):
     rotated = await stub.RotateApiKey(pb2.RotateApiKeyRequest(id=made.api_key.id))
-    stored = b"".join(path.read_bytes() for path in accounts.path.parent.glob("accounts.sqlite*"))
+    stored = await accounts.stored()
     assert rotated.api_key.id.encode() in stored
     assert rotated.secret.encode() not in stored
     assert rotated.secret[-20:].encode() not in stored

@@ -16,7 +16,6 @@ from services.chassis.errors import ServiceUnavailable
 from services.chassis.identity import Caller, service_caller
 from services.chassis.server import Mount, serving
 from services.chassis.status import to_error
-from services.chassis.storage import sqlite_database
 from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.grpc_target_rows import GrpcTargetRows
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
@@ -36,10 +35,10 @@ def workers():
 
 
 @pytest.fixture
-async def as_caller(tmp_path, workers):
+async def as_caller(tmp_path, open_database, workers):
     """Makes stubs that call as the edge would for a key with a scope. Runs wait until the test lets them go on."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(sqlite_database(tmp_path / "s.sqlite3", MIGRATIONS))
+        database = await stack.enter_async_context(open_database(tmp_path / "s.sqlite3", MIGRATIONS))
         parts = parts_of(database, SystemClock(), workers, fleet=slots(H200, L40S), catalog=ProbedCatalog())
         assembly = await stack.enter_async_context(assembled(**parts))
         assert assembly.probes is not None

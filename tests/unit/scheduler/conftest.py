@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from services.chassis.clock import SystemClock
-from services.chassis.storage import sqlite_database
 from services.scheduler.__main__ import MIGRATIONS
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.assembly import assembled
 from services.scheduler.domain.render import Render
+from tests.databases import OpenDatabase
 from tests.simulation.virtual_time import VirtualLoop
 from tests.unit.scheduler.clockwork_bench import ClockworkTown
 from tests.unit.scheduler.house_bench import House, HouseMaker, parts_of
@@ -31,14 +31,14 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 @pytest.fixture
-def open_house(tmp_path: Path) -> HouseMaker:
+def open_house(tmp_path: Path, open_database: OpenDatabase) -> HouseMaker:
     """Opens a scheduler; opening another one on the same path is its restart."""
 
     @asynccontextmanager
     async def opening(workers: ScriptedWorkers | None = None, **more: Any) -> AsyncIterator[House]:
         clock = SystemClock()
         workers = workers or ScriptedWorkers()
-        async with sqlite_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
+        async with open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
             parts = parts_of(database, clock, workers, **more)
             async with assembled(**parts) as assembly:
                 yield House(assembly, parts["store"], workers, clock)

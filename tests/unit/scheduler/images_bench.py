@@ -22,6 +22,7 @@ from services.scheduler.adapters.sql_uploads import SqlUploadStore
 from services.scheduler.domain.upload import UploadLimits
 from services.scheduler.usecases.images import Images
 from services.scheduler.usecases.uploads import Uploads
+from tests.databases import OpenDatabase
 
 
 class HandClock:
@@ -72,10 +73,12 @@ class Desk:
 
 
 @asynccontextmanager
-async def a_desk(folder: Path, *, remote: HttpImages | None = None, **limits: Any) -> AsyncIterator[Desk]:
+async def a_desk(
+    folder: Path, open_database: OpenDatabase = sqlite_database, *, remote: HttpImages | None = None, **limits: Any
+) -> AsyncIterator[Desk]:
     objects = folder / "objects"
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(sqlite_database(folder / "s.sqlite3", MIGRATIONS))
+        database = await stack.enter_async_context(open_database(folder / "s.sqlite3", MIGRATIONS))
         decoding = await stack.enter_async_context(DarkroomImages(at_once=1))
         if remote is not None:
             await stack.enter_async_context(remote)

@@ -9,7 +9,6 @@ import pytest
 
 from services.chassis.clock import SystemClock
 from services.chassis.errors import ForgeError, ServiceUnavailable
-from services.chassis.storage import sqlite_database
 from services.scheduler.__main__ import MIGRATIONS, reporting
 from services.scheduler.adapters.scripted_workers import ScriptedWorkers
 from services.scheduler.adapters.sql_store import SqlRenderStore
@@ -49,14 +48,14 @@ class Eager(SystemClock):
 
 
 @pytest.fixture
-def open_books(tmp_path):
+def open_books(tmp_path, open_database):
     """Opens a scheduler that reports to `books`; opening another one is its restart."""
 
     @asynccontextmanager
     async def opening(*books, workers=None, **more):
         clock = SystemClock()
         async with (
-            sqlite_database(tmp_path / "s.sqlite3", MIGRATIONS) as database,
+            open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database,
             reporting(database, Eager(), books, on_failure=lambda: None) as reports,
         ):
             workers = workers or ScriptedWorkers()

@@ -17,6 +17,7 @@ from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.domain.render import Render, RenderStatus, snapshot
 from services.scheduler.domain.webhook import Answer, Delivery
 from services.scheduler.usecases.webhooks import CreatedWebhook, Postman, Webhooks
+from tests.databases import OpenDatabase
 from tests.unit.scheduler.house_bench import FixedCatalog
 
 MIGRATIONS = Path(sql_webhooks.__file__).parent / "migrations"
@@ -176,14 +177,19 @@ class PostOffice:
 
 @asynccontextmanager
 async def a_post_office(
-    folder: Path, *, to_private: bool = False, luck: float = 0.0, is_woken: bool = False
+    folder: Path,
+    open_database: OpenDatabase = sqlite_database,
+    *,
+    to_private: bool = False,
+    luck: float = 0.0,
+    is_woken: bool = False,
 ) -> AsyncIterator[PostOffice]:
     """A post office on the database in `folder`; another one on the same folder is its restart.
 
     The postman looks when his clock says so, and with `is_woken` also when something is enqueued.
     """
     loop = asyncio.get_running_loop()
-    async with sqlite_database(folder / "s.sqlite3", MIGRATIONS) as database:
+    async with open_database(folder / "s.sqlite3", MIGRATIONS) as database:
         clock, receivers = OwnClock(), Receivers()
         wake = (lambda: loop.call_soon_threadsafe(postman.wake)) if is_woken else (lambda: None)
         store = WatchedStore(database, new_id, wake)
