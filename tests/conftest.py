@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.databases import OpenDatabase, a_postgresql, opening
+from tests.databases import OpenDatabase, opening
+from tests.postgresql import a_postgresql
 
 # The same examples every time, however slow the machine is.
 settings.register_profile(
@@ -30,8 +31,8 @@ class ByFileOrPlatform(LoadFileScheduling):
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL that all tests of this process share."""
-    with a_postgresql() as url:
-        yield url
+    with a_postgresql() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

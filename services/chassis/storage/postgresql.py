@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -29,7 +30,15 @@ PATIENCE_SECONDS = 5.0
 """How long an outage is waited out."""
 _PAUSE_SECONDS = 0.1
 _CONFLICTS = 50  # each loses against one that was committed: more in a row is no bad luck
-_CONNECT_SECONDS = 3
+_CONNECTING = {
+    "connect_timeout": 3,
+    "application_name": "forge",
+    # A server that vanished without a word is noticed within some fifteen seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 _OPTIONS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=5s"
 
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
@@ -73,11 +82,12 @@ class PostgresqlDatabase(ThreadedDatabase):
         # Parameters of statements hold inputs: the text of an error must not quote them.
         self._engine = sa.create_engine(
             address,
-            connect_args={"options": options, "connect_timeout": _CONNECT_SECONDS, "application_name": "forge"},
+            connect_args={**_CONNECTING, "options": options},
             hide_parameters=True,
             pool_size=0,  # as many as there are threads, and they are kept
             pool_pre_ping=True,
         )
+        sa.event.listen(self._engine, "handle_error", _quote_nothing)
         self._writer = self._engine.execution_options(isolation_level="SERIALIZABLE")
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._steady = self._engine.execution_options(isolation_level="READ COMMITTED")
@@ -89,9 +99,7 @@ class PostgresqlDatabase(ThreadedDatabase):
 
     def _make_schema(self) -> None:
         # On a connection that is not kept: what SQLAlchemy learns of the first one depends on the schema being there.
-        engine = sa.create_engine(
-            self._engine.url, connect_args={"connect_timeout": _CONNECT_SECONDS}, poolclass=NullPool
-        )
+        engine = sa.create_engine(self._engine.url, connect_args=_CONNECTING, poolclass=NullPool)
         with engine.begin() as connection:
             self._take_turn(connection)
             connection.execute(sa.schema.CreateSchema(self._schema, if_not_exists=True))
@@ -154,6 +162,15 @@ class PostgresqlDatabase(ThreadedDatabase):
 
     def _disconnect(self) -> None:
         self._engine.dispose()
+
+
+def _quote_nothing(context: sa.ExceptionContext) -> None:
+    """Leave out of an error's text what the server tells beside it: it quotes rows."""
+    error = context.original_exception
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        error.args = (error.diag.message_primary,)
+        if context.sqlalchemy_exception is not None:
+            context.sqlalchemy_exception.args = (f"({type(error).__name__}) {error.diag.message_primary}",)
 
 
 def _waiting_out_outages(work: Callable[[], T]) -> T:
