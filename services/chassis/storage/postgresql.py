@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -87,7 +88,7 @@ class PostgresqlDatabase(ThreadedDatabase):
             pool_size=0,  # as many as there are threads, and they are kept
             pool_pre_ping=True,
         )
-        sa.event.listen(self._engine, "handle_error", _quote_nothing)
+        event.listen(self._engine, "handle_error", _quote_nothing)
         self._writer = self._engine.execution_options(isolation_level="SERIALIZABLE")
         self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._steady = self._engine.execution_options(isolation_level="READ COMMITTED")
