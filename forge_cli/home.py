@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,15 @@ class Home:
     def state_dir(self) -> Path:
         """The services' databases."""
         return self.path / "state"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """What keys are hashed with."""
+        return self.path / "secrets"
+
+    def has_installation(self, environment: Mapping[str, str]) -> bool:
+        """Whether a platform was started here, with its tables in files unless the environment names a PostgreSQL."""
+        return (self.secrets_dir if environment.get("FORGE_DATABASE_URL") else self.state_dir).is_dir()
 
     @property
     def api_key_file(self) -> Path:

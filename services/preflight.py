@@ -75,6 +75,14 @@ def fleet_part() -> Part:
     return {"name": fleet.name, "slots": slots}
 
 
+def database_part() -> Part:
+    """What keeps the tables; where that is a server, it has to answer."""
+    from services.chassis.storage.postgresql import version_of
+
+    url = _chassis().database_url
+    return {"server": f"PostgreSQL {version_of(url.get_secret_value())}" if url else ""}
+
+
 def encoder_part() -> Part:
     """Two pictures made into a video as a worker does it."""
     import numpy as np
@@ -92,6 +100,7 @@ _PARTS: dict[str, Callable[[], Part]] = {
     "models": models_part,
     "prices": prices_part,
     "fleet": fleet_part,
+    "database": database_part,
     "encoder": encoder_part,
 }
 

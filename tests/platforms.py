@@ -111,6 +111,7 @@ class Platform:
         return subprocess.run(
             [str(FORGE), *args],
             env={name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            | dict(self.environment)
             | {"FORGE_HOME": str(self.home)},
             text=True,
             capture_output=True,

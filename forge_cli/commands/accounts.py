@@ -68,7 +68,7 @@ def _moment(written: str | None) -> str:
 
 def _ask_accounts(home: Home, *arguments: str) -> str:
     """What the accounts service says to its operator. CommandFailed with its reason when it says no."""
-    if not home.state_dir.is_dir():
+    if not home.has_installation(os.environ):
         raise CommandFailed(
             f"there is no installation in {home.path}",
             hints=["name its directory with --home or FORGE_HOME", "a new one is made by its first: forge up"],

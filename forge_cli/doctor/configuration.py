@@ -20,6 +20,7 @@ OWN_SETTINGS = frozenset(
         "FORGE_FLEET",
         "FORGE_PLAINTEXT",
         "FORGE_CONFIG_DIR",
+        "FORGE_DATABASE_URL",
         "FORGE_WEIGHTS",
         "FORGE_SHUTDOWN_GRACE_SECONDS",
         "FORGE_DRAIN_SECONDS",

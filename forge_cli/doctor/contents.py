@@ -21,7 +21,13 @@ _SOON = timedelta(days=30)
 
 
 def databases(ground: Ground) -> Iterator[Finding]:
-    """That every database holds together, also while the platform writes them."""
+    """That every database holds together, also while the platform writes them, and that a server answers."""
+    kept = {"faults": [], "server": "", **ground.services.get("database", {})}
+    for fault in kept["faults"]:
+        remedy = "start that server, or mend FORGE_DATABASE_URL"
+        yield broken("databases", f"PostgreSQL does not answer: {fault}", remedy)
+    if kept["server"]:
+        yield well("databases", f"{kept['server']} answers; what it holds is for its own tools to look after")
     found = sorted(path for pattern in _DATABASES for path in ground.home.state_dir.glob(pattern))
     for path in found:
         try:
@@ -37,7 +43,7 @@ def databases(ground: Ground) -> Iterator[Finding]:
                 yield broken("databases", f"{path} is damaged: {'; '.join(faults[:3])}", remedy)
             else:
                 yield well("databases", f"{path.name} holds together ({path.stat().st_size / 1024**2:.1f} MiB)")
-    if not found:
+    if not (found or kept["faults"] or kept["server"]):
         yield well("databases", "there are no databases yet")
 
 

@@ -1,6 +1,7 @@
 """Settings every service has, read once at start from `FORGE_*` environment variables."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class ChassisSettings(BaseSettings):
     """What every service needs. Addresses are "host:port"; a service listens on its own and calls the others'."""
 
-    model_config = SettingsConfigDict(env_prefix="FORGE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FORGE_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     home: Path = Path.home() / ".forge"
     """Where everything that must survive is kept."""
@@ -47,8 +48,8 @@ class ChassisSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://; leave it out for SQLite")
+        if url is not None and not _is_address(url.get_secret_value()):
+            raise ValueError("must be postgresql://user:password@host:port/database; leave it out for SQLite")
         return url
 
     @property
@@ -60,3 +61,12 @@ class ChassisSettings(BaseSettings):
     def objects_url(self) -> str:
         """Where videos live."""
         return (self.home / "objects").resolve().as_uri()
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme == "postgresql"

@@ -24,8 +24,9 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from services.chassis import identity, status
 from services.chassis.audit.contract import CallKeeper, audited_rpc
 from services.chassis.call_meter import CallMeter
+from services.chassis.characters import check_characters
 from services.chassis.contract import descriptor_set
-from services.chassis.errors import MalformedRequest, MissingScope
+from services.chassis.errors import InvalidInput, MalformedRequest, MissingScope
 from services.chassis.trust import PLAIN_LOOPBACK, Trust, peer_of
 
 log = structlog.get_logger()
@@ -133,12 +134,15 @@ def _contract() -> DescriptorPool:
     return pool
 
 
-class _Malformed:
-    """Stands for a request that could not be decoded until a handler can answer it."""
+@dataclass(frozen=True)
+class _Unusable:
+    """Stands for a request that nobody should get until a handler can answer it."""
+
+    refusal: MalformedRequest | InvalidInput
 
 
 class _Gate(aio.ServerInterceptor):
-    """Admits the caller, answers what cannot be decoded, and turns exceptions into statuses, around every RPC."""
+    """Admits the caller, answers what cannot be used, and turns exceptions into statuses, around every RPC."""
 
     def __init__(self, audit: CallKeeper | None) -> None:
         self._audit = audit
@@ -157,8 +161,8 @@ class _Gate(aio.ServerInterceptor):
         def admitted(request: object, context: aio.ServicerContext[Any, Any]) -> object:
             peer = peer_of(context.auth_context())  # pyright: ignore[reportArgumentType] — its values are lists
             identity.admit(method, context.invocation_metadata(), peer)  # pyright: ignore[reportArgumentType] — Metadatum pairs
-            if isinstance(request, _Malformed):
-                raise MalformedRequest("the request cannot be decoded: it is damaged or nested too deeply")
+            if isinstance(request, _Unusable):
+                raise request.refusal
             return request
 
         async def answered(request: object, context: aio.ServicerContext[Any, Any]) -> object:
@@ -166,7 +170,7 @@ class _Gate(aio.ServerInterceptor):
                 return await handler.unary_unary(admitted(request, context), context)
             try:
                 admitted(request, context)
-            except (MissingScope, MalformedRequest) as refusal:
+            except (MissingScope, MalformedRequest, InvalidInput) as refusal:
                 await audit.refused(rpc, request, refusal)
                 raise
             return await audit.kept(rpc, request, lambda: handler.unary_unary(request, context))
@@ -187,9 +191,14 @@ class _Gate(aio.ServerInterceptor):
 
         def deserialize(data: bytes) -> object:
             try:
-                return handler.request_deserializer(data)
+                request = handler.request_deserializer(data)
+                check_characters(request, data)
             except DecodeError:
-                return _Malformed()
+                what = "the request cannot be decoded: it is damaged or nested too deeply"
+                return _Unusable(MalformedRequest(what))
+            except InvalidInput as refusal:
+                return _Unusable(refusal)
+            return request
 
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(stream, deserialize, handler.response_serializer)  # pyright: ignore[reportArgumentType] — async behaviours are not in the stubs

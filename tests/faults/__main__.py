@@ -11,7 +11,7 @@ from tests.faults import disks
 from tests.faults.fault import COLUMNS, Fault, Row, try_out
 from tests.faults.faults import FAULTS
 from tests.faults.ground import ground
-from tests.faults.settings import QUICK
+from tests.faults.settings import quick
 
 
 def main() -> int:
@@ -34,7 +34,9 @@ def main() -> int:
     disks.enter_a_namespace()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="forge-faults-") as root:
-        for setting, faults in groupby(chosen, key=lambda fault: QUICK if options.quick else fault.setting):
+        for setting, faults in groupby(
+            chosen, key=lambda fault: quick(fault.setting) if options.quick else fault.setting
+        ):
             with ground(setting, Path(root) / f"{setting.name}-{len(rows)}", is_quick=options.quick) as at:
                 for fault in faults:
                     say(f"{fault.name}")

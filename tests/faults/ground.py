@@ -21,9 +21,10 @@ from google.protobuf.struct_pb2 import Struct
 from services.chassis.trust import host_name
 from tests.faults import disks
 from tests.faults.clocks import ShiftedClocks
-from tests.faults.promises import FINAL, Findings, Ledger, check
+from tests.faults.promises import FINAL, Findings, Ledger, PostgresqlLedger, check
 from tests.faults.settings import FLEET, GENERAL, Setting
 from tests.platforms import SVD, Platform, running
+from tests.postgresql import PostgresqlServer, a_postgresql
 
 PATIENCE_SECONDS = 90.0
 _OWN_ACCOUNT = "default"
@@ -57,6 +58,7 @@ class Ground:
         platform: Platform,
         clocks: ShiftedClocks | None,
         *,
+        postgresql: PostgresqlServer | None,
         has_small_disks: bool,
         max_queued: int,
         is_quick: bool,
@@ -68,7 +70,8 @@ class Ground:
         self._is_quick = is_quick
         self.state_dir = platform.home / "state"
         self.objects_dir = platform.home / "objects"
-        self.ledger = Ledger(self.state_dir / "scheduler.sqlite3")
+        self._postgresql = postgresql
+        self.ledger = PostgresqlLedger(postgresql.url) if postgresql else Ledger(self.state_dir / "scheduler.sqlite3")
         self.wall_clock_jumped = False
         self.remarks: list[str] = []
         """What a trial has found out besides, for people."""
@@ -106,6 +109,13 @@ class Ground:
             self.answering(render_id)
             found.gaps += self._gaps_in_the_api(render_id)
         return found
+
+    @property
+    def postgresql(self) -> PostgresqlServer:
+        """What the platform keeps its tables in."""
+        if self._postgresql is None:
+            raise NotHere("this platform keeps its tables in files")
+        return self._postgresql
 
     def size(self, *, quick: int, full: int) -> int:
         """How much of something a trial takes."""
@@ -366,10 +376,18 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
         has_small_disks = setting.has_small_disks and disks.can_be_mounted()
         if has_small_disks:
             stack.enter_context(disks.mounted(home / "state", home / "objects"))
+        postgresql = stack.enter_context(a_postgresql(max_connections="60")) if setting.is_on_postgresql else None
         environment = {**setting.environment, **(clocks.environment if clocks else {})}
+        if postgresql:
+            environment["FORGE_DATABASE_URL"] = postgresql.url
         platform = stack.enter_context(running(Platform(home, str(fleet), environment, orphan_seconds=_ORPHAN_SECONDS)))
         subject = Ground(
-            platform, clocks, has_small_disks=has_small_disks, max_queued=setting.max_queued, is_quick=is_quick
+            platform,
+            clocks,
+            postgresql=postgresql,
+            has_small_disks=has_small_disks,
+            max_queued=setting.max_queued,
+            is_quick=is_quick,
         )
         stack.callback(subject.close)
         yield subject

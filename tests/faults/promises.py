@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,7 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 MAX_LOSSES = 3
+_PATIENCE_SECONDS = 60.0
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 # Which status may follow which in a log. Written down again on purpose: the code's own table must not judge itself.
@@ -101,6 +105,24 @@ class Ledger:
     def _rows(self, query: str, *values: object) -> list[Any]:
         with closing(sqlite3.connect(self._uri, uri=True, timeout=10)) as connection:
             return connection.execute(query, values).fetchall()
+
+
+class PostgresqlLedger(Ledger):
+    """The same in a PostgreSQL; while that is away, whoever asks waits."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                with psycopg.connect(self._url, options="-c search_path=scheduler") as connection:
+                    return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 def check(ledger: Ledger, objects: Path, render_ids: Collection[str], *, wall_clock_jumped: bool = False) -> Findings:

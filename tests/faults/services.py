@@ -135,6 +135,8 @@ class Load:
 
     def __init__(self, at: Ground, clients: int = 3) -> None:
         self.accepted: list[str] = []
+        self.accepted_at: list[float] = []
+        """When each was, on the clock that only grows."""
         self.wrong: set[str] = set()
         """Answers nobody should get."""
         self._at = at
@@ -166,5 +168,6 @@ class Load:
                 continue
             if response.status_code == 200:
                 self.accepted.append(response.json()["id"])
+                self.accepted_at.append(time.monotonic())
             elif response.status_code != 503:
                 self.wrong.add(f"{response.status_code} {response.text[:200]}")

@@ -34,6 +34,7 @@ class Setting:
     """Renders of one account in the queue; more are refused."""
     has_small_disks: bool = False
     has_shifted_clocks: bool = False
+    is_on_postgresql: bool = False
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -49,3 +50,11 @@ NARROW = Setting("narrow", max_queued=20, has_small_disks=True, has_shifted_cloc
 
 QUICK = Setting("quick", max_queued=40, has_small_disks=True, has_shifted_clocks=True)
 """One platform for the small sizes of every fault, because starting another takes as long as many of them."""
+
+ON_POSTGRESQL = Setting("on-postgresql", max_queued=20_000, is_on_postgresql=True)
+"""Its tables in a PostgreSQL, which can be stopped."""
+
+
+def quick(setting: Setting) -> Setting:
+    """The platform on which the small sizes are tried of the faults that need this one."""
+    return ON_POSTGRESQL if setting.is_on_postgresql else QUICK

@@ -165,6 +165,12 @@ class PostgresqlDatabase(ThreadedDatabase):
         self._engine.dispose()
 
 
+def version_of(url: str) -> str:
+    """The version of the server at `url`. Raises psycopg.Error where it cannot be asked."""
+    with psycopg.connect(url, connect_timeout=3) as connection:
+        return str(connection.info.parameter_status("server_version")).split()[0]
+
+
 def _quote_nothing(context: sa.ExceptionContext) -> None:
     """Leave out of an error's text what the server tells beside it: it quotes rows."""
     error = context.original_exception

@@ -22,6 +22,8 @@ from services.scheduler.ports import WorkerProcess
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.02
+_NOT_FOR_WORKERS = ("FORGE_DATABASE_URL",)
+"""Secrets of services: a worker runs the code of models."""
 
 
 class LocalPlacer:
@@ -97,7 +99,7 @@ class LocalPlacer:
         with self._log.open("ab") as log:  # a file of its own: a pipe of the scheduler's would break with the scheduler
             return subprocess.Popen(  # noqa: S603 — a program of ours, with arguments of ours
                 [sys.executable, "-m", "services.inference_worker", *arguments],
-                env={**os.environ, **self._environment, **environment},
+                env={**_inherited(), **self._environment, **environment},
                 stdin=subprocess.PIPE if arguments else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -156,3 +158,7 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}

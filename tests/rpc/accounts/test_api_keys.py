@@ -1,5 +1,6 @@
 """Making, listing and revoking keys over gRPC."""
 
+import asyncio
 import subprocess
 import sys
 from datetime import timedelta
@@ -162,3 +163,13 @@ def test_the_command_shows_the_first_key_once(tmp_path):
     assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == dict.fromkeys(
         ["api-key", "secrets", "state"], 0
     )
+
+
+async def test_a_name_that_no_database_keeps_is_refused_and_the_refusal_is_on_record(accounts):
+    with pytest.raises(aio.AioRpcError) as refusal:
+        await (await accounts.as_caller()).CreateApiKey(pb2.CreateApiKeyRequest(name="a\0b"))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "name: must not hold the character U+0000" in str(refusal.value.details())
+    async with asyncio.timeout(10):
+        while b"INVALID_INPUT" not in await accounts.stored():
+            await asyncio.sleep(0.05)

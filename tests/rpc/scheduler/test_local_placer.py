@@ -71,6 +71,16 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_worker_does_not_know_where_the_services_keep_their_tables(a_placer, monkeypatch):
+    monkeypatch.setenv("FORGE_DATABASE_URL", "postgresql://forge:canary@db/forge")
+    placer = await a_placer()
+    process = await placer.launch("rt_1", SLOT)
+    environment = psutil.Process(process.pid).environ()
+    assert "PATH" in environment
+    assert "FORGE_DATABASE_URL" not in environment
+    await placer.terminate("rt_1", process)
+
+
 async def test_a_worker_lives_from_its_launch_to_its_end(placer, tmp_path):
     process = await placer.launch("rt_1", SLOT)
     assert await placer.is_alive("rt_1", process)

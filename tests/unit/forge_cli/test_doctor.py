@@ -167,6 +167,16 @@ def test_a_damaged_database_must_be_mended(ground, home):
     assert "from a backup" in wrong
 
 
+def test_a_server_of_databases_must_answer(ground, home, monkeypatch):
+    monkeypatch.setattr(Known, "services", SOUND | {"database": {"server": "PostgreSQL 18.4", "faults": []}})
+    (found,) = contents.databases(ground())
+    assert (found.state, "PostgreSQL 18.4 answers" in found.text) == ("pass", True)
+    monkeypatch.setattr(Known, "services", SOUND | {"database": {"faults": ["cannot be used: connection refused"]}})
+    wrong = told(contents.databases(ground()))
+    assert "connection refused" in wrong
+    assert "FORGE_DATABASE_URL" in wrong
+
+
 def test_certificates_are_looked_at_with_the_time_they_end(ground, home):
     write_certificates(home / "tls", [EDGE])
     assert states(contents.certificates(ground())) == ["pass"]
