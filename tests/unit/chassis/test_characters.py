@@ -3,7 +3,7 @@
 import pytest
 from forge.accounts.v1 import account_service_pb2
 from forge.scheduler.v1 import render_service_pb2
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -39,8 +39,8 @@ def test_what_holds_none_may_pass():
         (of_render(deep={"deeper": ["a", {"b": "\0"}]}), ["deep.deeper[1].b"]),
         (of_render(**{"a\0b": 1}), ["a\ufffdb"]),
         (
-            FileDescriptorProto(message_type=[{"name": "a"}, {"field": [{"name": "\0"}]}]),
-            ["message_type[1].field[0].name"],
+            FileDescriptorProto(message_type=[DescriptorProto(), DescriptorProto(name="\0")]),
+            ["message_type[1].name"],
         ),
     ],
 )
