@@ -45,7 +45,8 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 .PHONY: full-size sim faults
 full-size: setup ## run in full what make test cuts short or leaves out: the demo, an installation that measures itself, the simulation, memory
 	$(BIN)/pytest --full-size -m only_full_size tests/e2e
-	$(BIN)/pytest --full-size -m "cut_short or only_full_size" -n 2 tests/simulation tests/unit/inference_worker tests/unit/models_demo
+	$(BIN)/pytest --full-size -m "cut_short or only_full_size" -n 2 \
+	  tests/simulation tests/unit/inference_worker tests/unit/models_demo tests/unit/scheduler
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table

@@ -41,6 +41,7 @@ _COMMANDS = {
     "keys": "keys:keys",
     "audit": "audit:audit",
     "accounts": "accounts:accounts",
+    "migrate": "migrate:migrate",
     "completion": "completion:completion",
     "version": "version:version",
 }

@@ -47,9 +47,16 @@ class Home:
         """What keys are hashed with."""
         return self.path / "secrets"
 
-    def has_installation(self, environment: Mapping[str, str]) -> bool:
-        """Whether a platform was started here, with its tables in files unless the environment names a PostgreSQL."""
-        return (self.secrets_dir if environment.get("FORGE_DATABASE_URL") else self.state_dir).is_dir()
+    def expect_installation(self, environment: Mapping[str, str]) -> None:
+        """Raise CommandFailed unless a platform was started here.
+
+        Its tables are in files, except where the environment names a PostgreSQL.
+        """
+        if not (self.secrets_dir if environment.get("FORGE_DATABASE_URL") else self.state_dir).is_dir():
+            raise CommandFailed(
+                f"there is no installation in {self.path}",
+                hints=["name its directory with --home or FORGE_HOME", "a new one is made by its first: forge up"],
+            )
 
     @property
     def api_key_file(self) -> Path:

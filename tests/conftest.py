@@ -41,6 +41,12 @@ def open_database(request: pytest.FixtureRequest) -> OpenDatabase:
     return opening(None if request.param == "sqlite" else request.getfixturevalue("postgresql"))
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.only_full_size)])
+def open_database_of_all(request: pytest.FixtureRequest) -> OpenDatabase:
+    """Opens databases for tests of what stands on stores that have tests of their own."""
+    return opening(None if request.param == "sqlite" else request.getfixturevalue("postgresql"))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     return ByFileOrPlatform(config, log) if config.getoption("dist") == "loadfile" else None

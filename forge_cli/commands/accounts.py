@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,9 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forge_cli import words
-from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.options import home_option
-
-_NOT_FOR_SERVICES = ("FORGE_API_KEY", "FORGE_API_BASE")
+from forge_cli.services import said_by
 
 
 @click.group()
@@ -68,21 +64,5 @@ def _moment(written: str | None) -> str:
 
 def _ask_accounts(home: Home, *arguments: str) -> str:
     """What the accounts service says to its operator. CommandFailed with its reason when it says no."""
-    if not home.has_installation(os.environ):
-        raise CommandFailed(
-            f"there is no installation in {home.path}",
-            hints=["name its directory with --home or FORGE_HOME", "a new one is made by its first: forge up"],
-        )
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_SERVICES}
-    done = subprocess.run(  # noqa: S603 — our own program
-        [sys.executable, "-P", "-m", "services.accounts", *arguments],
-        env=environment | {"FORGE_HOME": str(home.path)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"the accounts service ended with {done.returncode}"]
-        raise CommandFailed(said[-1])
-    return done.stdout.strip()
+    home.expect_installation(os.environ)
+    return said_by("services.accounts", home, *arguments)

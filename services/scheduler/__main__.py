@@ -147,9 +147,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     fleet = await read_fleet(settings.fleet, settings.config_dir)
     objects = from_url(settings.objects_url, mkdir=True)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            database_of(settings, settings.state_dir / "scheduler.sqlite3", MIGRATIONS)
-        )
+        database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
         catalog_channel = await stack.enter_async_context(
             channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
         )
@@ -164,7 +162,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
         )
         trail = await stack.enter_async_context(
             audit_trail(
-                database_of(settings, settings.state_dir / "scheduler-audit.sqlite3", AUDIT_MIGRATIONS),
+                database_of(settings, settings.audit_outbox_path, AUDIT_MIGRATIONS),
                 GrpcAuditLog(accounts_channel),
                 clock,
                 on_failure=told_to_stop.set,

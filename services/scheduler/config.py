@@ -1,6 +1,7 @@
 """Settings of the scheduler."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from pydantic import Field
 
@@ -57,6 +58,16 @@ class SchedulerSettings(ChassisSettings):
     """How long a worker may take to end before it is killed."""
     worker_spares: int = Field(default=1, ge=0)
     """Processes that wait with their imports done, so that the next cold start is spared seconds; 0 keeps none."""
+
+    @property
+    def database_path(self) -> Path:
+        """Where renders are kept."""
+        return self.state_dir / "scheduler.sqlite3"
+
+    @property
+    def audit_outbox_path(self) -> Path:
+        """Where calls of this service are noted until the audit log has them."""
+        return self.state_dir / "scheduler-audit.sqlite3"
 
     @property
     def image_hosts(self) -> list[str]:

@@ -57,7 +57,8 @@ _SIGN = sa.text(
     "INSERT INTO forge_writers (writer, number, at) VALUES (:writer, :number, now())"
     " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"
 )
-# The lock waits for the end of a transaction whose connection broke, if the server has not seen that yet.
+# Both wait for the end of a transaction whose connection broke, if the server has not seen that yet.
+_BE_THERE = sa.text("INSERT INTO forge_writers (writer, number) VALUES (:writer, 0) ON CONFLICT DO NOTHING")
 _SIGNED = sa.text("SELECT number FROM forge_writers WHERE writer = :writer FOR UPDATE")
 _FORGET_OLD_WRITERS = sa.text("DELETE FROM forge_writers WHERE at < now() - interval '7 days'")
 _TEXTS_IN_A_LANGUAGE = sa.text(
@@ -154,7 +155,8 @@ class PostgresqlDatabase(ThreadedDatabase):
         while True:
             try:
                 with self._steady.begin() as connection:
-                    signed = connection.execute(_SIGNED, {"writer": self._name}).scalar_one_or_none()
+                    connection.execute(_BE_THERE, {"writer": self._name})
+                    signed = connection.execute(_SIGNED, {"writer": self._name}).scalar_one()
                 return signed == self._number
             except DBAPIError as error:
                 if time.monotonic() > until:

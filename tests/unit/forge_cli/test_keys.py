@@ -77,8 +77,11 @@ def test_a_name_that_is_none_is_told_with_what_one_is(at_home):
     assert "must have 1 to 63 lower-case letters" in refused.stderr
 
 
-def test_a_directory_without_an_installation_stays_as_it_is(tmp_path):
-    refused = CliRunner().invoke(forge, ["accounts", "create", "a", "--home", str(tmp_path / "typo")])
+@pytest.mark.parametrize("url", ["", "postgresql://db/forge"])
+@pytest.mark.parametrize("command", [["accounts", "create", "a"], ["migrate"], ["migrate", "--move"]])
+def test_a_directory_without_an_installation_stays_as_it_is(tmp_path, monkeypatch, command, url):
+    monkeypatch.setenv("FORGE_DATABASE_URL", url)
+    refused = CliRunner().invoke(forge, [*command, "--home", str(tmp_path / "typo")])
     assert refused.exit_code == 1
     assert "there is no installation in" in refused.stderr
     assert list(tmp_path.iterdir()) == []

@@ -31,14 +31,14 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 @pytest.fixture
-def open_house(tmp_path: Path, open_database: OpenDatabase) -> HouseMaker:
+def open_house(tmp_path: Path, open_database_of_all: OpenDatabase) -> HouseMaker:
     """Opens a scheduler; opening another one on the same path is its restart."""
 
     @asynccontextmanager
     async def opening(workers: ScriptedWorkers | None = None, **more: Any) -> AsyncIterator[House]:
         clock = SystemClock()
         workers = workers or ScriptedWorkers()
-        async with open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
+        async with open_database_of_all(tmp_path / "s.sqlite3", MIGRATIONS) as database:
             parts = parts_of(database, clock, workers, **more)
             async with assembled(**parts) as assembly:
                 yield House(assembly, parts["store"], workers, clock)

@@ -1,7 +1,5 @@
 """Deleting renders: what goes, what stays, and what happens to those that go on from it."""
 
-import asyncio
-
 import pytest
 from sqlalchemy.exc import NoResultFound
 
@@ -134,10 +132,8 @@ async def test_a_render_whose_files_cannot_be_removed_is_found_until_they_are(op
 async def test_a_checkpoint_that_a_branch_is_to_go_on_from_stays(open_shelf, videos):
     async with open_shelf(ScriptedWorkers(free=False)) as house:
         paused = await house.create(pause_after_step=2)
-        while not is_paused(paused):  # not a moment more, which would be the branch's
-            await house.workers.let_through(1)
-            await asyncio.sleep(0.02)
-            paused = await house.store.get("ann", paused.id)
+        await house.workers.let_through(3)  # not a moment more, which would be the branch's
+        paused = await house.until(paused, is_paused)
         branch = await house.assembly.scheduler.branch("ann", paused.id, {"prompt": "b"}, idempotency_key=None)
         await house.assembly.scheduler.delete("ann", paused.id)
         assert branch.branch_of == paused.id

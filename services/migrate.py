@@ -1,0 +1,205 @@
+"""Brings an installation's tables to this release without starting it, and moves them from files into a PostgreSQL.
+
+Use: python -m services.migrate           prints one JSON object: each database, its revision and the rows of its tables
+     python -m services.migrate --move    the same, after every row of the SQLite files was copied into the PostgreSQL
+
+Nothing of the installation may run meanwhile; whoever calls this sees to that.
+"""
+
+import asyncio
+import json
+import sqlite3
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from services.accounts.__main__ import MIGRATIONS as ACCOUNTS
+from services.accounts.config import Settings as AccountsSettings
+from services.billing_estimate.__main__ import MIGRATIONS as BILLING
+from services.billing_estimate.config import BillingEstimateSettings
+from services.catalog.__main__ import MIGRATIONS as CATALOG
+from services.catalog.config import CatalogSettings
+from services.chassis.audit.outbox import MIGRATIONS as AUDIT
+from services.chassis.config import ChassisSettings
+from services.chassis.storage import Database, StoreUnavailable, database_of, sqlite_database
+from services.scheduler.__main__ import MIGRATIONS as SCHEDULER
+from services.scheduler.config import SchedulerSettings
+from services.traces.__main__ import MIGRATIONS as TRACES
+from services.traces.config import TracesSettings
+
+_OURS = frozenset({"alembic_version", "forge_writers"})
+"""Tables that say something of the database itself."""
+_AT_ONCE = 500
+
+Row = tuple[Any, ...]
+
+
+class MigrationFailed(Exception):
+    """What stands in the way, for people."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of a service: the file that it is, or that its schema is called like."""
+
+    file: Path
+    migrations: Path
+
+    @property
+    def name(self) -> str:
+        """The schema's name."""
+        return self.file.stem.replace("-", "_")
+
+
+def places() -> tuple[Place, ...]:
+    """Every database of an installation."""
+    accounts, scheduler = AccountsSettings(), SchedulerSettings()
+    return (
+        Place(accounts.database_path, ACCOUNTS),
+        Place(accounts.audit_outbox_path, AUDIT),
+        Place(BillingEstimateSettings().database_path, BILLING),
+        Place(CatalogSettings().database_path, CATALOG),
+        Place(scheduler.database_path, SCHEDULER),
+        Place(scheduler.audit_outbox_path, AUDIT),
+        Place(TracesSettings().database_path, TRACES),
+    )
+
+
+async def migrate(*, is_move: bool) -> list[dict[str, Any]]:
+    """Bring every database to its tables, and with `is_move` the rows of the files there; what each holds then.
+
+    Raises MigrationFailed. What was moved before is compared, so that a move that broke off is repeated.
+    """
+    settings = ChassisSettings()
+    async with AsyncExitStack() as stack:
+        found = [
+            (place, await stack.enter_async_context(database_of(settings, place.file, place.migrations)))
+            for place in places()
+        ]
+        if is_move:
+            await _move(settings, found)
+        return [{"name": place.name, **await database.read(_contents)} for place, database in found]
+
+
+async def _move(settings: ChassisSettings, found: Sequence[tuple[Place, Database]]) -> None:
+    if settings.database_url is None:
+        raise MigrationFailed("FORGE_DATABASE_URL does not say where to: set it to the PostgreSQL's address")
+    moving = [(place, database) for place, database in found if place.file.exists()]
+    if not moving:
+        raise MigrationFailed(f"there are no databases in {settings.state_dir}")
+    for place, _ in moving:
+        async with sqlite_database(place.file, place.migrations):
+            pass  # which brings the file to the tables of this release
+    due: list[tuple[Place, Database]] = []
+    for place, database in moving:
+        if not await database.read(_is_empty):
+            await _expect_same(place, database, "holds other rows already: drop its schemas, or name an empty database")
+        else:
+            due.append((place, database))
+    for place, database in due:
+        try:
+            await database.write(lambda connection, file=place.file: _copy(file, connection))
+        except DBAPIError as error:
+            raise MigrationFailed(f"{place.file.name} cannot be moved: {error.orig}") from error
+        await _expect_same(place, database, "did not take every row as it was")
+
+
+async def _expect_same(place: Place, database: Database, otherwise: str) -> None:
+    difference = await database.read(lambda connection: _difference(place.file, connection))
+    if difference:
+        raise MigrationFailed(f"PostgreSQL {otherwise}: schema {place.name}, table {difference}")
+
+
+def _tables(connection: sa.Connection) -> list[sa.Table]:
+    """The tables of rows, those that others refer to first."""
+    known = sa.MetaData()
+    known.reflect(connection)
+    return [table for table in known.sorted_tables if table.name not in _OURS]
+
+
+def _is_empty(connection: sa.Connection) -> bool:
+    return not any(connection.execute(sa.select(table).limit(1)).first() for table in _tables(connection))
+
+
+def _contents(connection: sa.Connection) -> dict[str, Any]:
+    revision = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+    counts = {
+        table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        for table in _tables(connection)
+    }
+    return {"revision": revision, "rows": counts}
+
+
+def _copy(file: Path, connection: sa.Connection) -> None:
+    for table in _tables(connection):
+        names = table.columns.keys()
+        batch: list[dict[str, Any]] = []
+        for row in _rows_of_file(file, table):
+            batch.append(dict(zip(names, row, strict=True)))
+            if len(batch) == _AT_ONCE:
+                connection.execute(sa.insert(table), batch)
+                batch = []
+        if batch:
+            connection.execute(sa.insert(table), batch)
+        _count_on(table, connection)
+
+
+def _count_on(table: sa.Table, connection: sa.Connection) -> None:
+    """Let numbers that the database gives go on after those that were copied."""
+    for column in table.primary_key:
+        sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
+        if connection.execute(sa.select(sequence)).scalar_one() is None:
+            continue
+        after = sa.select(sa.func.coalesce(sa.func.max(column), 0) + 1).scalar_subquery()
+        connection.execute(sa.select(sa.func.setval(sequence, after, False)))
+
+
+def _difference(file: Path, connection: sa.Connection) -> str | None:
+    """The first table whose rows differ; None when all are the same."""
+    for table in _tables(connection):
+        query = sa.select(table).order_by(*table.primary_key)
+        with (
+            connection.execute(query, execution_options={"yield_per": _AT_ONCE}) as copied,
+            closing(_rows_of_file(file, table)) as rows,
+        ):
+            if any(row != copy for row, copy in zip_longest(rows, map(tuple, copied))):
+                return table.name
+    return None
+
+
+def _rows_of_file(file: Path, table: sa.Table) -> Generator[Row]:
+    """A table's rows, by its primary key, as PostgreSQL has them."""
+    is_boolean = [isinstance(column.type, sa.Boolean) for column in table.columns]
+    query = sa.select(*map(sa.column, table.columns.keys())).select_from(sa.table(table.name))
+    query = query.order_by(*(sa.column(column.name) for column in table.primary_key))
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source:
+        for row in source.execute(str(query)):
+            yield tuple(
+                bool(value) if boolean and value is not None else value
+                for value, boolean in zip(row, is_boolean, strict=True)
+            )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the command line says; 1 and one line where that cannot be done."""
+    try:
+        found = asyncio.run(migrate(is_move="--move" in arguments))
+    except MigrationFailed as error:
+        sys.exit(str(error))
+    except ValidationError as error:
+        sys.exit("; ".join(str(fault["msg"]) for fault in error.errors()))
+    except StoreUnavailable as error:
+        sys.exit(f"the database does not answer: {' '.join(str(getattr(error.__cause__, 'orig', error)).split())}")
+    sys.stdout.write(json.dumps({"databases": found}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
