@@ -30,6 +30,7 @@ from services.catalog.config import CatalogSettings
 from services.chassis.audit.outbox import MIGRATIONS as AUDIT
 from services.chassis.config import ChassisSettings
 from services.chassis.storage import Database, StoreUnavailable, database_of, sqlite_database
+from services.chassis.strict_yaml import ConfigurationInvalid
 from services.scheduler.__main__ import MIGRATIONS as SCHEDULER
 from services.scheduler.config import SchedulerSettings
 from services.traces.__main__ import MIGRATIONS as TRACES
@@ -196,8 +197,10 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(str(error))
     except ValidationError as error:
         sys.exit("; ".join(str(fault["msg"]) for fault in error.errors()))
-    except StoreUnavailable as error:
-        sys.exit(f"the database does not answer: {' '.join(str(getattr(error.__cause__, 'orig', error)).split())}")
+    except ConfigurationInvalid as error:
+        sys.exit("; ".join(error.faults))
+    except StoreUnavailable:
+        sys.exit("the database went away; do it again when it is back")
     sys.stdout.write(json.dumps({"databases": found}) + "\n")
 
 

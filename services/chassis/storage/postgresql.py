@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from services.chassis.storage.database import CommitInDoubt, StoreUnavailable, ThreadedDatabase, Transaction
 from services.chassis.storage.migrating import upgrade
+from services.chassis.strict_yaml import ConfigurationInvalid
 
 T = TypeVar("T")
 
@@ -95,9 +96,17 @@ class PostgresqlDatabase(ThreadedDatabase):
         self._steady = self._engine.execution_options(isolation_level="READ COMMITTED")
 
     async def prepare(self) -> None:
-        """Bring the schema to its tables; processes that start at the same time take turns."""
-        for step in (self._make_schema, self._migrate):
-            await asyncio.to_thread(_waiting_out_outages, step)
+        """Bring the schema to its tables; processes that start at the same time take turns.
+
+        Raises ConfigurationInvalid where the server does not answer or refuses.
+        """
+        try:
+            for step in (self._make_schema, self._migrate):
+                await asyncio.to_thread(_waiting_out_outages, step)
+        except (StoreUnavailable, DBAPIError) as error:
+            failure = error.__cause__ if isinstance(error, StoreUnavailable) else error
+            said = " ".join(str(getattr(failure, "orig", failure)).split())
+            raise ConfigurationInvalid([f"FORGE_DATABASE_URL: PostgreSQL cannot be used: {said}"]) from error
 
     def _make_schema(self) -> None:
         # On a connection that is not kept: what SQLAlchemy learns of the first one depends on the schema being there.

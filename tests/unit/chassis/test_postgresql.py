@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from services.chassis.storage import CommitInDoubt, Database, StoreUnavailable, postgresql, postgresql_database
+from services.chassis.strict_yaml import ConfigurationInvalid
 from tests.postgresql import PostgresqlServer, Wire, a_postgresql
 from tests.unit.chassis.storage_bench import add_one, migrations_in, tally_of
 
@@ -144,6 +145,25 @@ async def test_a_server_that_stays_away_is_told_of_as_that(tmp_path, server, sta
         await database.read(tally_of("a"))
     server.start()
     assert await database.write(add_one("a")) == 2
+
+
+async def test_a_server_that_does_not_answer_at_the_start_is_told_of_with_its_setting(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(postgresql, "PATIENCE_SECONDS", 0.2)
+    server.stop("fast")
+    try:
+        with pytest.raises(ConfigurationInvalid, match=r"FORGE_DATABASE_URL: .* failed") as caught:
+            async with a_database(server.url.replace("postgres:@", "postgres:canary@"), tmp_path):
+                pass
+    finally:
+        server.start()
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_role_that_may_make_no_schema_is_told_of_with_the_setting(tmp_path, server):
+    server.run("CREATE ROLE guest LOGIN")
+    with pytest.raises(ConfigurationInvalid, match=r"FORGE_DATABASE_URL: .*permission denied for database"):
+        async with a_database(server.url.replace("postgres:@", "guest:@"), tmp_path):
+            pass
 
 
 async def test_a_server_that_takes_no_writes_is_one_that_is_away(tmp_path, server, stack, monkeypatch):
