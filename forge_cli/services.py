@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
@@ -10,12 +11,17 @@ from forge_cli.home import Home
 _NOT_FOR_SERVICES = ("FORGE_API_KEY", "FORGE_API_BASE")
 
 
+def environment_of_services(environment: Mapping[str, str], home: Home) -> dict[str, str]:
+    """What such a program is started with: our own environment without what a client sends, and the home."""
+    child = {name: value for name, value in environment.items() if name not in _NOT_FOR_SERVICES}
+    return child | {"FORGE_HOME": str(home.path)}
+
+
 def said_by(module: str, home: Home, *arguments: str) -> str:
     """What a program says that works on a home. CommandFailed with its last word when it ends with a failure."""
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_SERVICES}
     done = subprocess.run(  # noqa: S603 — our own program
         [sys.executable, "-P", "-m", module, *arguments],
-        env=environment | {"FORGE_HOME": str(home.path)},
+        env=environment_of_services(os.environ, home),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -29,7 +29,7 @@ from services.catalog.__main__ import MIGRATIONS as CATALOG
 from services.catalog.config import CatalogSettings
 from services.chassis.audit.outbox import MIGRATIONS as AUDIT
 from services.chassis.config import ChassisSettings
-from services.chassis.storage import Database, StoreUnavailable, database_of, sqlite_database
+from services.chassis.storage import Database, StoreUnavailable, database_of, schema_of, sqlite_database
 from services.chassis.strict_yaml import ConfigurationInvalid
 from services.scheduler.__main__ import MIGRATIONS as SCHEDULER
 from services.scheduler.config import SchedulerSettings
@@ -57,7 +57,7 @@ class Place:
     @property
     def name(self) -> str:
         """The schema's name."""
-        return self.file.stem.replace("-", "_")
+        return schema_of(self.file)
 
 
 def places() -> tuple[Place, ...]:

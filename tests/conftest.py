@@ -38,12 +38,16 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_database(request: pytest.FixtureRequest) -> OpenDatabase:
     """Opens databases; whoever uses it is run on each kind."""
-    return opening(None if request.param == "sqlite" else request.getfixturevalue("postgresql"))
+    return _opening_as_asked(request)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.only_full_size)])
 def open_database_of_all(request: pytest.FixtureRequest) -> OpenDatabase:
     """Opens databases for tests of what stands on stores that have tests of their own."""
+    return _opening_as_asked(request)
+
+
+def _opening_as_asked(request: pytest.FixtureRequest) -> OpenDatabase:
     return opening(None if request.param == "sqlite" else request.getfixturevalue("postgresql"))
 
 

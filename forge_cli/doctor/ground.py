@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from forge_cli.home import Home
+from forge_cli.services import environment_of_services
 
 _SECONDS = 120.0
-_NOT_FOR_PROGRAMS = frozenset({"FORGE_API_KEY", "FORGE_API_BASE"})
 _ABOUT_TORCH = """
 import json, torch
 cuda = torch.cuda.is_available()
@@ -129,6 +129,5 @@ class Ground:
 
     @cached_property
     def _services(self) -> Asked:
-        child = {name: value for name, value in self.environment.items() if name not in _NOT_FOR_PROGRAMS}
-        child["FORGE_HOME"] = str(self.home.path)
-        return Asked([sys.executable, "-P", "-m", "services.preflight"], child)
+        program = [sys.executable, "-P", "-m", "services.preflight"]
+        return Asked(program, environment_of_services(self.environment, self.home))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from services import migrate as migrating
 from services.chassis.storage import postgresql_database, sqlite_database
-from services.migrate import MigrationFailed, migrate, places
+from services.migrate import MigrationFailed, Place, migrate, places
 from tests.platforms import REPOSITORY
 
 ROWS = 13
@@ -49,9 +49,9 @@ def value_of(column: sa.Column[Any], number: int) -> object:
     return None if column.nullable and number % 5 == 0 else made
 
 
-async def fill(migrations: Path, file: Path, url: str) -> None:
-    """Rows in every table of a file, also with what tables know only in PostgreSQL: who refers to whom."""
-    async with sqlite_database(file, migrations) as database:
+async def fill(place: Place) -> None:
+    """Make rows in every table of a file."""
+    async with sqlite_database(place.file, place.migrations) as database:
 
         def add(connection: sa.Connection) -> None:
             known = sa.MetaData()
@@ -64,9 +64,9 @@ async def fill(migrations: Path, file: Path, url: str) -> None:
         await database.write(add)
 
 
-async def fill_all(url: str) -> None:
+async def fill_all() -> None:
     for place in places():
-        await fill(place.migrations, place.file, url)
+        await fill(place)
 
 
 def test_every_service_with_tables_takes_part():
@@ -75,8 +75,8 @@ def test_every_service_with_tables_takes_part():
     assert len({place.name for place in places()}) == len(places())
 
 
-async def test_every_row_is_moved_and_moving_again_changes_nothing(settings, url):
-    await fill_all(url)
+async def test_every_row_is_moved_and_moving_again_changes_nothing(settings):
+    await fill_all()
     moved = await migrate(is_move=True)
     counts = {f"{each['name']}.{table}": count for each in moved for table, count in each["rows"].items()}
     assert set(counts.values()) == {ROWS}
@@ -86,7 +86,7 @@ async def test_every_row_is_moved_and_moving_again_changes_nothing(settings, url
 
 
 async def test_numbers_that_the_database_gives_go_on(settings, url):
-    await fill_all(url)
+    await fill_all()
     await migrate(is_move=True)
     (place,) = [place for place in places() if place.name == "traces"]
     add = sa.text("INSERT INTO spans (trace_id, body) VALUES ('x', 'y') RETURNING id")
@@ -95,7 +95,7 @@ async def test_numbers_that_the_database_gives_go_on(settings, url):
 
 
 async def test_a_move_that_broke_off_is_done_again(settings, url):
-    await fill_all(url)
+    await fill_all()
     moved = await migrate(is_move=True)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA scheduler CASCADE")
@@ -106,7 +106,7 @@ async def test_a_move_that_broke_off_is_done_again(settings, url):
     ("table", "change"), [("accounts.api_keys", "UPDATE {} SET name = 'other'"), ("traces.spans", "DELETE FROM {}")]
 )
 async def test_a_database_with_other_rows_stays_as_it_is(settings, url, table, change):
-    await fill_all(url)
+    await fill_all()
     await migrate(is_move=True)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"{change.format(table)} WHERE id = (SELECT max(id) FROM {table})".encode())
@@ -118,19 +118,19 @@ async def test_a_database_with_other_rows_stays_as_it_is(settings, url, table, c
     assert set(left["catalog"].values()) == {0}
 
 
-async def test_files_that_are_not_there_are_no_fault_and_none_at_all_is(settings, url):
+async def test_files_that_are_not_there_are_no_fault_and_none_at_all_is(settings):
     with pytest.raises(MigrationFailed, match="no databases in"):
         await migrate(is_move=True)
     for place in places():
         if place.name in ("accounts", "scheduler"):
-            await fill(place.migrations, place.file, url)
+            await fill(place)
     rows = {each["name"]: set(each["rows"].values()) for each in await migrate(is_move=True)}
     assert rows == {place.name: {ROWS} if place.name in ("accounts", "scheduler") else {0} for place in places()}
 
 
-async def test_a_text_that_postgresql_cannot_hold_is_told_of_and_nothing_of_that_file_is_moved(settings, url):
+async def test_a_text_that_postgresql_cannot_hold_is_told_of_and_nothing_of_that_file_is_moved(settings):
     (place,) = [place for place in places() if place.name == "traces"]
-    await fill(place.migrations, place.file, url)
+    await fill(place)
     change = sa.text("UPDATE spans SET body = 'a' || char(0) WHERE id = 30")
     async with sqlite_database(place.file, place.migrations) as database:
         await database.write(lambda connection: connection.execute(change))

@@ -1,8 +1,8 @@
 """A service's own database: transactions on SQLite or PostgreSQL, migrated at start by Alembic."""
 
 from services.chassis.storage.database import CommitInDoubt, Database, StoreUnavailable, Transaction
-from services.chassis.storage.opening import database_of, postgresql_database, sqlite_database
-from services.chassis.storage.statements import insert_into
+from services.chassis.storage.opening import database_of, postgresql_database, schema_of, sqlite_database
+from services.chassis.storage.statements import insert_into, only_where
 
 __all__ = [
     "CommitInDoubt",
@@ -11,6 +11,8 @@ __all__ = [
     "Transaction",
     "database_of",
     "insert_into",
+    "only_where",
     "postgresql_database",
+    "schema_of",
     "sqlite_database",
 ]

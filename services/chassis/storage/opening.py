@@ -15,7 +15,12 @@ def database_of(settings: ChassisSettings, path: Path, migrations: Path) -> Abst
     """Open the file at `path`, or where the installation has a PostgreSQL the schema there that is called like it."""
     if settings.database_url is None:
         return sqlite_database(path, migrations)
-    return postgresql_database(settings.database_url.get_secret_value(), path.stem.replace("-", "_"), migrations)
+    return postgresql_database(settings.database_url.get_secret_value(), schema_of(path), migrations)
+
+
+def schema_of(path: Path) -> str:
+    """What the schema of PostgreSQL is called that stands for the SQLite file at `path`."""
+    return path.stem.replace("-", "_")
 
 
 def sqlite_database(path: Path, migrations: Path) -> AbstractAsyncContextManager[Database]:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from services.chassis.storage import only_where
+
 revision = "0001"
 down_revision = None
 
@@ -27,8 +29,7 @@ def upgrade() -> None:
         "renders_by_lease",
         "renders",
         ["lease_until"],
-        sqlite_where=sa.text("lease_until is not null"),
-        postgresql_where=sa.text("lease_until is not null"),
+        **only_where("lease_until is not null"),
     )
     op.create_table(
         "render_inputs",

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from services.chassis.storage import only_where
+
 revision = "0002"
 down_revision = "0001"
 
@@ -13,6 +15,5 @@ def upgrade() -> None:
         "renders_by_end",
         "renders",
         ["ended_at"],
-        sqlite_where=sa.text("ended_at is not null"),
-        postgresql_where=sa.text("ended_at is not null"),
+        **only_where("ended_at is not null"),
     )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from services.chassis.storage import only_where
+
 revision = "0003"
 down_revision = "0002"
 
@@ -44,13 +46,11 @@ def upgrade() -> None:
         "webhook_deliveries_due",
         "webhook_deliveries",
         ["webhook_id", "next_try_at_us", "seq"],
-        sqlite_where=sa.text("next_try_at_us is not null"),
-        postgresql_where=sa.text("next_try_at_us is not null"),
+        **only_where("next_try_at_us is not null"),
     )
     op.create_index(
         "webhook_deliveries_by_end",
         "webhook_deliveries",
         ["state", "ended_at_us"],
-        sqlite_where=sa.text("ended_at_us is not null"),
-        postgresql_where=sa.text("ended_at_us is not null"),
+        **only_where("ended_at_us is not null"),
     )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from services.chassis.storage import only_where
+
 revision = "0004"
 down_revision = "0003"
 
@@ -26,6 +28,5 @@ def upgrade() -> None:
         "probes",
         ["slug", "model_version", "target"],
         unique=True,
-        sqlite_where=sa.text("status in ('queued', 'running')"),
-        postgresql_where=sa.text("status in ('queued', 'running')"),
+        **only_where("status in ('queued', 'running')"),
     )
