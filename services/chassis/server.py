@@ -70,15 +70,20 @@ async def serving(
     trust: Trust = PLAIN_LOOPBACK,
     audit: CallKeeper | None = None,
     drain: Callable[[], Awaitable[object]] | None = None,
+    relay: aio.ServerInterceptor | None = None,
 ) -> AsyncIterator[int]:
     """Serve `mounts` on "host:port" until the block ends; yields the port, which matters when 0 was asked for.
 
     On the way out health says NOT_SERVING first, then `drain` brings work under way to an end while its callers can
     still hear of it, then calls under way get `grace_seconds` to finish. Calls that the contract has audited are kept
-    on record by `audit`, where it is given.
+    on record by `audit`, where it is given. `relay` may have others answer some of them, who then do all of that.
     """
-    gate = _Gate(audit)
-    interceptors = [aio_server_interceptor(filter_=_worth_a_span), CallMeter(), gate]
+    interceptors = [
+        aio_server_interceptor(filter_=_worth_a_span),
+        CallMeter(),
+        *([relay] if relay else []),
+        _Gate(audit),
+    ]
     server = aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

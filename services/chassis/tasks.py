@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from services.chassis.clock import Clock
@@ -38,6 +38,12 @@ async def in_background(work: Coroutine[Any, Any, None], *, on_failure: Callable
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def entered(context: AbstractAsyncContextManager[object]) -> None:
+    """Be within a context until canceled."""
+    async with context:
+        await asyncio.Event().wait()
 
 
 async def set_or_after(news: asyncio.Event, clock: Clock, seconds: float) -> None:

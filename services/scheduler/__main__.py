@@ -1,12 +1,15 @@
 """Composition root of the scheduler: `python -m services.scheduler`."""
 
 import asyncio
+import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
+import structlog
 from forge.scheduler.v1 import (
     intake_service_pb2,
     intake_service_pb2_grpc,
@@ -30,11 +33,13 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.ids import new_id
 from services.chassis.process import run
+from services.chassis.relay import NobodyLeads, Relay
 from services.chassis.server import Mount, serving
-from services.chassis.storage import Database, database_of
-from services.chassis.tasks import in_background
+from services.chassis.storage import Database, database_of, schema_of
+from services.chassis.tasks import entered
 from services.chassis.trust import Trust
 from services.scheduler.adapters.darkroom_images import DarkroomImages
+from services.scheduler.adapters.fenced_database import FencedDatabase
 from services.scheduler.adapters.grpc_bookkeepers import GrpcLedger, GrpcMetering
 from services.scheduler.adapters.grpc_catalog import GrpcCatalog
 from services.scheduler.adapters.grpc_estimates import GrpcEstimates
@@ -48,18 +53,21 @@ from services.scheduler.adapters.local_placer import LocalPlacer
 from services.scheduler.adapters.obstore_checkpoints import ObstoreCheckpoints
 from services.scheduler.adapters.obstore_uploads import ObstoreUploads
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
+from services.scheduler.adapters.postgresql_leadership import PostgresqlLeadership
 from services.scheduler.adapters.psutil_processes import PsutilProcesses
+from services.scheduler.adapters.sql_bulletins import SqlBulletinBoard
 from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.adapters.sql_reports import SqlReportStore
 from services.scheduler.adapters.sql_runtimes import SqlRuntimeStore
-from services.scheduler.adapters.sql_store import SqlRenderStore
+from services.scheduler.adapters.sql_store import Outbox, SqlRenderStore
 from services.scheduler.adapters.sql_uploads import SqlUploadStore
 from services.scheduler.adapters.sql_webhooks import SqlWebhookStore
 from services.scheduler.adapters.yaml_fleet import read_fleet
-from services.scheduler.assembly import Assembly, assembled
+from services.scheduler.assembly import Assembly, Reign, Replication, assembled
 from services.scheduler.config import SchedulerSettings
 from services.scheduler.ports import Catalog, Clock
 from services.scheduler.probe_servicer import ProbeServicer
+from services.scheduler.replica_ports import Leadership
 from services.scheduler.report_ports import Bookkeeper
 from services.scheduler.servicer import IntakeServicer, RenderServicer, RuntimeServicer
 from services.scheduler.upload_servicer import UploadServicer
@@ -69,19 +77,19 @@ from services.scheduler.usecases.uploads import Uploads
 from services.scheduler.usecases.webhooks import Postman, Webhooks
 from services.scheduler.webhook_servicer import WebhookServicer
 
+log = structlog.get_logger()
+
+LED_SERVICES = ("forge.scheduler.v1.RuntimeService", "forge.scheduler.v1.ProbeService")
+"""What only the replica that leads can answer: it alone knows the runtimes as they are."""
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 
 
-@asynccontextmanager
-async def reporting(
-    database: Database, clock: Clock, bookkeepers: Sequence[Bookkeeper], *, on_failure: Callable[[], None]
-) -> AsyncIterator[SqlReportStore]:
-    """Wire the reports of ended attempts, and tell of them until the block ends. `on_failure` is as in `assembled`."""
+def reporting(database: Database, clock: Clock, bookkeepers: Sequence[Bookkeeper]) -> tuple[SqlReportStore, Reporting]:
+    """Wire the reports of ended attempts."""
     loop = asyncio.get_running_loop()
     store = SqlReportStore(database, lambda: loop.call_soon_threadsafe(reports.wake))
     reports = Reporting(store=store, bookkeepers=bookkeepers, clock=clock)
-    async with in_background(reports.run(), on_failure=on_failure):
-        yield store
+    return store, reports
 
 
 @asynccontextmanager
@@ -91,9 +99,8 @@ async def post_office(
     catalog: Catalog,
     *,
     to_private_addresses: bool,
-    on_failure: Callable[[], None],
-) -> AsyncIterator[tuple[SqlWebhookStore, Webhooks]]:
-    """Wire the webhooks, and deliver until the block ends. `on_failure` is as in `assembled`."""
+) -> AsyncIterator[tuple[SqlWebhookStore, Webhooks, Postman]]:
+    """Wire the webhooks."""
     loop = asyncio.get_running_loop()
     store = SqlWebhookStore(database, new_id, lambda: loop.call_soon_threadsafe(postman.wake))
     async with HttpCourier(to_private_addresses=to_private_addresses) as courier:
@@ -107,8 +114,7 @@ async def post_office(
             to_private_addresses=to_private_addresses,
             on_waiting=postman.wake,
         )
-        async with in_background(postman.deliver(), on_failure=on_failure):
-            yield store, webhooks
+        yield store, webhooks, postman
 
 
 @asynccontextmanager
@@ -117,10 +123,8 @@ async def image_desk(
     objects: ObjectStore,
     clock: Clock,
     settings: SchedulerSettings,
-    *,
-    on_failure: Callable[[], None],
 ) -> AsyncIterator[tuple[Images, Uploads]]:
-    """Wire what becomes of images in requests, and remove expired uploads until the block ends."""
+    """Wire what becomes of images in requests."""
     async with AsyncExitStack() as stack:
         decoding = await stack.enter_async_context(DarkroomImages())
         uploads = Uploads(
@@ -136,7 +140,6 @@ async def image_desk(
             remote = await stack.enter_async_context(
                 HttpImages(settings.image_hosts, to_private_addresses=settings.image_urls_from_private_addresses)
             )
-        await stack.enter_async_context(in_background(uploads.tidy(), on_failure=on_failure))
         yield Images(decoding=decoding, uploads=uploads, remote=remote), uploads
 
 
@@ -146,8 +149,11 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     caller, trust = service_caller("scheduler"), Trust.of("scheduler", settings)
     fleet = await read_fleet(settings.fleet, settings.config_dir)
     objects = from_url(settings.objects_url, mkdir=True)
+    leadership = leadership_of(settings, clock)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
+        if leadership is not None:
+            database = FencedDatabase(database, lambda: leadership.term, _deposed)
         catalog_channel = await stack.enter_async_context(
             channel_to(settings.catalog_address, caller, trust=trust, peer="catalog")
         )
@@ -169,40 +175,28 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
             )
         )
         catalog = GrpcCatalog(catalog_channel, clock)
-        webhook_store, webhooks = await stack.enter_async_context(
-            post_office(
-                database,
-                clock,
-                catalog,
-                to_private_addresses=settings.webhooks_to_private_addresses,
-                on_failure=told_to_stop.set,
-            )
+        webhook_store, webhooks, postman = await stack.enter_async_context(
+            post_office(database, clock, catalog, to_private_addresses=settings.webhooks_to_private_addresses)
         )
-        images, uploads = await stack.enter_async_context(
-            image_desk(database, objects, clock, settings, on_failure=told_to_stop.set)
-        )
-        reports = await stack.enter_async_context(
-            reporting(
-                database,
-                clock,
-                [GrpcMetering(billing_channel), GrpcLedger(catalog_channel)],
-                on_failure=told_to_stop.set,
-            )
+        images, uploads = await stack.enter_async_context(image_desk(database, objects, clock, settings))
+        reports, reporter = reporting(database, clock, [GrpcMetering(billing_channel), GrpcLedger(catalog_channel)])
+        outboxes: list[Outbox] = [webhook_store.enqueue, reports.enqueue]
+        if leadership is not None:
+            outboxes.append(leadership.tell)
+        store = SqlRenderStore(database, clock, outboxes=outboxes)
+        placer = LocalPlacer(
+            settings.home,
+            environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
+            launch_seconds=settings.worker_launch_seconds,
+            stop_seconds=settings.worker_stop_seconds,
+            spares=settings.worker_spares,
         )
         assembly = await stack.enter_async_context(
             assembled(
                 fleet=fleet,
-                store=SqlRenderStore(database, clock, outboxes=(webhook_store.enqueue, reports.enqueue)),
+                store=store,
                 runtime_store=SqlRuntimeStore(database),
-                placer=await stack.enter_async_context(
-                    LocalPlacer(
-                        settings.home,
-                        environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
-                        launch_seconds=settings.worker_launch_seconds,
-                        stop_seconds=settings.worker_stop_seconds,
-                        spares=settings.worker_spares,
-                    )
-                ),
+                placer=placer,
                 workers=await stack.enter_async_context(GrpcWorkers(caller, trust)),
                 catalog=catalog,
                 estimates=GrpcEstimates(billing_channel, clock),
@@ -217,11 +211,15 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 probe_store=SqlProbeStore(database),
                 target_rows=GrpcTargetRows(catalog_channel),
                 probe_round_seconds=settings.probe_round_seconds,
+                replication=leadership and Replication(leadership, store, SqlBulletinBoard(database)),
+                further_works=[partial(entered, placer), postman.deliver, reporter.run, uploads.tidy],
                 on_failure=told_to_stop.set,
             )
         )
-        if assembly.gauges is not None:
-            await stack.enter_async_context(in_background(assembly.gauges.run(), on_failure=told_to_stop.set))
+        relay: Relay | None = None
+        if leadership is not None:
+            elsewhere = partial(_elsewhere, assembly.reign, leadership)
+            relay = await stack.enter_async_context(Relay("scheduler", LED_SERVICES, elsewhere, trust))
         await stack.enter_async_context(
             serving(
                 settings.scheduler_address,
@@ -229,9 +227,38 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 grace_seconds=settings.shutdown_grace_seconds,
                 trust=trust,
                 audit=trail,
+                relay=relay,
             )
         )
         await told_to_stop.wait()
+
+
+def leadership_of(settings: SchedulerSettings, clock: Clock) -> PostgresqlLeadership | None:
+    """How this process comes to lead where others may do so; None where the tables are files, which are its own."""
+    if settings.database_url is None:
+        return None
+    return PostgresqlLeadership(
+        settings.database_url.get_secret_value(),
+        schema_of(settings.database_path),
+        settings.scheduler_advertised_address or settings.scheduler_address,
+        clock,
+        on_deposed=_deposed,
+    )
+
+
+def _elsewhere(reign: Reign, leadership: Leadership) -> str | None:
+    """Where calls are answered that only the leader can answer."""
+    if reign.is_settled:
+        return None
+    if reign.has_begun or leadership.leader is None:
+        raise NobodyLeads
+    return leadership.leader
+
+
+def _deposed() -> None:
+    """End as a crash does: what this process still has under way is its successor's, also the workers."""
+    log.critical("another scheduler leads in place of this one, which was silent for too long")
+    os._exit(1)
 
 
 def mounts(assembly: Assembly, webhooks: Webhooks, uploads: Uploads) -> list[Mount]:

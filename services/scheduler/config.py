@@ -13,6 +13,10 @@ from services.scheduler.domain.upload import UploadLimits
 class SchedulerSettings(ChassisSettings):
     """What the scheduler reads from the environment besides what every service does."""
 
+    scheduler_replica: str = Field(default="", pattern=r"^[a-z0-9-]{0,20}$")
+    """What sets this scheduler apart from others on the same PostgreSQL; it stays the same over restarts."""
+    scheduler_advertised_address: str | None = None
+    """Where other replicas reach this one, "host:port", when that is not the address that it listens on."""
     fleet: str = "local"
     """Name of a file in `config/fleets/`, or the path of one."""
     weights: str = "demo"
@@ -67,7 +71,8 @@ class SchedulerSettings(ChassisSettings):
     @property
     def audit_outbox_path(self) -> Path:
         """Where calls of this service are noted until the audit log has them."""
-        return self.state_dir / "scheduler-audit.sqlite3"
+        name = f"scheduler-{self.scheduler_replica}" if self.scheduler_replica else "scheduler"
+        return self.state_dir / f"{name}-audit.sqlite3"
 
     @property
     def image_hosts(self) -> list[str]:

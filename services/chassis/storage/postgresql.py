@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.rows import TupleRow
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -41,6 +42,8 @@ _CONNECTING = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_KNOWN_TO_BE_GONE = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
+"""The server notices as soon that the client has vanished."""
 _OPTIONS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=5s"
 
 _SERIALIZATION_FAILURE, _DEADLOCK, _UNIQUE_VIOLATION = "40001", "40P01", "23505"
@@ -174,6 +177,14 @@ class PostgresqlDatabase(ThreadedDatabase):
 
     def _disconnect(self) -> None:
         self._engine.dispose()
+
+
+async def session_with(url: str, schema: str) -> psycopg.AsyncConnection[TupleRow]:
+    """A connection of its own to a schema, in which each statement is a transaction. Raises psycopg.Error."""
+    address = sa.make_url(url).set(drivername="postgresql")
+    options = f"{address.query.get('options', '')} {_OPTIONS} {_KNOWN_TO_BE_GONE} -c search_path={schema}".strip()
+    text = address.difference_update_query(["options"]).render_as_string(hide_password=False)
+    return await psycopg.AsyncConnection.connect(text, autocommit=True, options=options, **_CONNECTING)
 
 
 def version_of(url: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from services.scheduler.domain.render import RenderEvent
@@ -56,6 +56,10 @@ class LocalBell:
         if tale := self._tales.get(render_id):
             tale.tell(event)
 
+    def listened(self) -> Mapping[str, int]:
+        """The renders somebody listens for, each with the number of the newest event that was told, 0 for none."""
+        return {render_id: tale.newest for render_id, tale in self._tales.items()}
+
     @contextmanager
     def listening(self, render_id: str) -> Iterator[LocalListener]:
         """Listen for a render's events, from now on, while the block runs."""
@@ -74,6 +78,8 @@ class _Tale:
 
     def __init__(self) -> None:
         self.told = 0
+        self.newest = 0
+        """The number of the newest event that was told."""
         self.listeners = 0
         self.waiting: dict[LocalListener, asyncio.Future[None]] = {}
         self._kept: deque[RenderEvent] = deque(maxlen=KEPT_EVENTS)
@@ -81,6 +87,7 @@ class _Tale:
     def tell(self, event: RenderEvent) -> None:
         self._kept.append(event)
         self.told += 1
+        self.newest = max(self.newest, event.seq)
         for news in self.waiting.values():
             _end(news)
 

@@ -1,7 +1,7 @@
 """Renders in a SQL database."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,16 @@ _EVENTS = (
     .order_by(_events.c.seq)
     .limit(sa.bindparam("at_most"))
 )
+_WITH_IDS = _renders.c.id.in_(sa.bindparam("ids", expanding=True))
+_QUEUED_IDS = sa.select(_renders.c.id).where(_renders.c.status == RenderStatus.QUEUED.value)
+_LAST_SEQS = sa.select(_renders.c.id, _renders.c.last_seq).where(_WITH_IDS)
+_NEWEST_EVENTS = (
+    sa.select(_events.c.render_id, _events.c.body)
+    .join_from(_renders, _events, (_events.c.render_id == _renders.c.id) & (_events.c.seq == _renders.c.last_seq))
+    .where(_WITH_IDS)
+)
+_AT_ONCE = 1_000
+"""So many renders are asked for in one statement."""
 _FORGET_INPUTS = sa.delete(_inputs).where(_inputs.c.render_id == sa.bindparam("of_id"))
 _INPUTS = sa.select(_inputs.c.body).where(_inputs.c.render_id == sa.bindparam("of_id"))
 
@@ -184,6 +194,34 @@ class SqlRenderStore:
             sa.select(_renders.c.body)
             .where(_renders.c.ended_at > moment.timestamp())
             .order_by(_renders.c.ended_at, _renders.c.id)
+        )
+
+    async def queued_ids(self) -> Collection[str]:
+        """Every render that waits for a runtime."""
+        return await self._database.read(lambda connection: connection.execute(_QUEUED_IDS).scalars().all())
+
+    async def found(self, ids: Collection[str]) -> Sequence[Render]:
+        """Renders of any account; those that there are."""
+        rows = await self._rows(_bodies.where(_WITH_IDS), ids)
+        return [_render_json.validate_json(row.body) for row in rows]
+
+    async def last_seqs(self, ids: Collection[str]) -> Mapping[str, int]:
+        """The number of the newest event of each of these renders."""
+        return {row.id: row.last_seq for row in await self._rows(_LAST_SEQS, ids)}
+
+    async def newest_events(self, ids: Collection[str]) -> Mapping[str, RenderEvent]:
+        """The newest event of each of these renders."""
+        rows = await self._rows(_NEWEST_EVENTS, ids)
+        return {row.render_id: _event_json.validate_json(row.body) for row in rows}
+
+    async def _rows(self, query: sa.Executable, ids: Collection[str]) -> Sequence[sa.Row[Any]]:
+        """What a query gives for these ids. Nobody waits for the database when there are none."""
+        asked = list(ids)
+        parts = [asked[begin : begin + _AT_ONCE] for begin in range(0, len(asked), _AT_ONCE)]
+        if not parts:
+            return []
+        return await self._database.read(
+            lambda connection: [row for part in parts for row in connection.execute(query, {"ids": part}).all()]
         )
 
     async def _find(self, query: sa.Select[tuple[Any]], **asked: Any) -> list[Render]:

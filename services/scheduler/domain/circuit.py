@@ -1,6 +1,7 @@
 """Sparing a target from a version whose renders keep losing their workers there."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -70,6 +71,10 @@ class Circuits:
             for key, circuit in self._circuits.items()
             if circuit.open_until is not None
         }
+
+    def take_over(self, open_for: Mapping[Key, float], now: float) -> None:
+        """Know these circuits, open for so many seconds, and no others."""
+        self._circuits = {key: _Circuit(open_until=now + seconds) for key, seconds in open_for.items()}
 
 
 @dataclass(frozen=True)

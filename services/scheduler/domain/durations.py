@@ -10,6 +10,9 @@ _KEPT = 50
 Key = tuple[str, str, Target]
 """Slug, version and target."""
 
+Seen = tuple[tuple[Key, tuple[float, ...]], ...]
+"""Durations by what took them, in the order they were seen."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -41,6 +44,23 @@ class Durations:
     def start(self, key: Key) -> Span | None:
         """How long starts take; None when none was seen."""
         return _span(self._starts.get(key))
+
+    @property
+    def runs(self) -> Seen:
+        """All runs that count."""
+        return tuple((key, tuple(seen)) for key, seen in self._runs.items())
+
+    @property
+    def starts(self) -> Seen:
+        """All starts that count."""
+        return tuple((key, tuple(seen)) for key, seen in self._starts.items())
+
+    def take_over(self, runs: Seen, starts: Seen) -> None:
+        """Know these and no others."""
+        for known, seen in ((self._runs, runs), (self._starts, starts)):
+            known.clear()
+            for key, durations in seen:
+                known[key].extend(durations)
 
 
 def _span(seen: deque[float] | None) -> Span | None:

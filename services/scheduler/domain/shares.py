@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict, deque
+from collections.abc import Mapping
 
 HALF_LIFE_SECONDS = 600.0
 """How long until used time counts half: long enough to take turns, short enough to forgive."""
@@ -41,6 +42,15 @@ class Shares:
         """The account used so much a while ago, before anybody counted."""
         self._add(account, seconds * math.exp2(-seconds_ago / HALF_LIFE_SECONDS), now)
 
+    def of_all(self, now: float) -> dict[str, float]:
+        """Seconds that count for each account, what is being run included."""
+        return {account: self.used(account, now) for account in self._used}
+
+    def take_over(self, used: Mapping[str, float], now: float) -> None:
+        """Know that these seconds count for the accounts, and nothing else."""
+        self._used = {account: (seconds, now) for account, seconds in used.items()}
+        self._reserved = {}
+
     def _add(self, account: str, seconds: float, now: float) -> None:
         self._used[account] = (max(0.0, self.used(account, now) + seconds), now)
 
@@ -67,6 +77,21 @@ class Day:
         """How long until the oldest use no longer counts."""
         spent = self._spent[account]
         return spent[0][0] + DAY_SECONDS - now if spent else 0.0
+
+    def of_all(self, now: float) -> dict[str, tuple[float, float]]:
+        """Of each account the seconds it used, and how long until the oldest use no longer counts."""
+        accounts = list(self._spent)
+        return {
+            account: (spent, self.seconds_until_some_is_free(account, now))
+            for account in accounts
+            if (spent := self.spent(account, now))
+        }
+
+    def take_over(self, spent: Mapping[str, tuple[float, float]], now: float) -> None:
+        """Know of this use and no other; all that an account used counts as long as its oldest."""
+        self._spent.clear()
+        for account, (seconds, until_free) in spent.items():
+            self.add(account, seconds, now - DAY_SECONDS + until_free)
 
     def _since_yesterday(self, account: str, now: float) -> deque[tuple[float, float]]:
         spent = self._spent[account]

@@ -246,6 +246,8 @@ class Dispatcher:
             raise
         if leased is None:  # canceled or given up between the look and the lease
             self._runtimes.release(lease.runtime_id, entry.render_id)
+            if entry.give_up_at is None or entry.give_up_at > now:  # the reaper must find the others
+                self._queue.drop(entry.render_id)
             return
         if not leased.probe_id:
             self._runtimes.note_use(lease.runtime_id)

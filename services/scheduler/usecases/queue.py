@@ -34,8 +34,7 @@ class Queue:
 
     def note(self, render: Render, *, waits: bool) -> None:
         """Put a render where it belongs: among those that wait, or not."""
-        if render.id in self._entries:
-            self._remove(self._entries.pop(render.id))
+        self.drop(render.id)
         if not waits:
             return
         entry = entry_of(render)
@@ -43,6 +42,15 @@ class Queue:
         _join(self._lines, entry)
         if entry.give_up_at is not None:
             self._ends.add((entry.give_up_at, entry.render_id))
+
+    def drop(self, render_id: str) -> None:
+        """Take a render out that no longer waits, if it is here."""
+        if entry := self._entries.pop(render_id, None):
+            self._remove(entry)
+
+    def ids(self) -> set[str]:
+        """Every render that waits."""
+        return set(self._entries)
 
     def entry(self, render_id: str) -> Entry | None:
         """A render that waits."""

@@ -99,8 +99,11 @@ class Runtimes:
     def starting_for(self, runtime_id: str) -> float | None:
         """How long a start has taken so far; None for a runtime that does not start."""
         runtime, start = self._runtimes.get(runtime_id), self._starts.get(runtime_id)
-        is_starting = runtime is not None and runtime.status is RuntimeStatus.STARTING
-        return start.elapsed_ms() / 1000 if start and is_starting else None
+        if runtime is None or runtime.status is not RuntimeStatus.STARTING:
+            return None
+        if start is None:  # another scheduler starts it
+            return max(0.0, (self._clock.now() - runtime.created_at).total_seconds())
+        return start.elapsed_ms() / 1000
 
     @property
     def news(self) -> asyncio.Event:
@@ -217,6 +220,11 @@ class Runtimes:
     async def recover(self, busy: Mapping[str, str]) -> None:
         """Take over the workers of an earlier scheduler. `busy` maps runtime ids to the renders they still run."""
         await asyncio.gather(*(self._adopt(stored, busy.get(stored.id)) for stored in await self._store.all()))
+
+    def take_over(self, told: Iterable[Runtime]) -> None:
+        """Know these runtimes, which another scheduler looks after, and no others."""
+        self._runtimes = {runtime.id: runtime for runtime in told}
+        self._ring()
 
     async def tend(self) -> None:
         """Free the slots of runtimes that idle too long, and notice workers that died; runs until canceled."""

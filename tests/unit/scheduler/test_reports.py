@@ -54,13 +54,12 @@ def open_books(tmp_path, open_database):
     @asynccontextmanager
     async def opening(*books, workers=None, **more):
         clock = SystemClock()
-        async with (
-            open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database,
-            reporting(database, Eager(), books, on_failure=lambda: None) as reports,
-        ):
+        async with open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
+            reports, reporter = reporting(database, Eager(), books)
             workers = workers or ScriptedWorkers()
             store = SqlRenderStore(database, clock, outboxes=[reports.enqueue])
-            async with assembled(**parts_of(database, clock, workers, store=store, **more)) as assembly:
+            parts = parts_of(database, clock, workers, store=store, further_works=[reporter.run], **more)
+            async with assembled(**parts) as assembly:
                 yield House(assembly, store, workers, clock)
 
     return opening
