@@ -31,7 +31,10 @@ _REFUSALS = frozenset({"compressed", "malformed-grpc-timeout", "body-too-large"}
 
 @dataclass(frozen=True)
 class EdgeAddresses:
-    """Where the edge listens and what it stands in front of, each "host:port"."""
+    """Where the edge listens and what it stands in front of, each "host:port".
+
+    A service may be at several addresses, separated by commas; calls are shared out among those that are healthy.
+    """
 
     listen: str
     catalog: str
@@ -76,11 +79,14 @@ def write_edge_config(
         "max_connections": rules.max_connections,
         "max_heap_bytes": rules.memory_mib * 1024 * 1024,
     }
-    for name in ("listen", "catalog", "billing_estimate", "accounts", "scheduler", "web", "admin"):
+    for name in ("listen", "admin"):
         host, port = _split(getattr(addresses, name))
         values |= {f"{name}_host": host, f"{name}_port": port}
     config = _rendered("edge.yaml", values)
-    config["static_resources"]["clusters"] = _rendered("clusters.yaml", values)["clusters"]
+    config["static_resources"]["clusters"] = [
+        cluster | _load_assignment(cluster["name"], getattr(addresses, cluster["name"].replace("-", "_")))
+        for cluster in _rendered("clusters.yaml", values)["clusters"]
+    ]
     if addresses.traces:
         _add_tracing(config, "traces", *_split(addresses.traces))
     if tls_dir:
@@ -111,6 +117,14 @@ def envoy_command(config: Path, *, concurrency: int = 1) -> list[str]:
         *("--file-flush-interval-msec", "1000"),
         "--disable-hot-restart",  # its shared memory would keep a second edge on this machine from starting
     ]
+
+
+def _load_assignment(cluster: str, addresses: str) -> dict[str, Any]:
+    endpoints = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+        for host, port in map(_split, addresses.split(","))
+    ]
+    return {"load_assignment": {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}}
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -8,10 +8,9 @@ TARGETS_FILE = "prometheus-targets.json"
 _EDGE = "edge"
 
 
-def metrics_environment(pages: Mapping[str, int]) -> dict[str, str]:
-    """What tells each service where to show its figures. The edge is told in its own configuration."""
-    addresses = {name: f"127.0.0.1:{port}" for name, port in pages.items() if name != _EDGE}
-    return {"FORGE_METRICS_ADDRESSES": json.dumps(addresses)}
+def metrics_environment(service: str, port: int) -> dict[str, str]:
+    """What tells a process of a service where to show its figures. The edge is told in its own configuration."""
+    return {"FORGE_METRICS_ADDRESSES": json.dumps({service: f"127.0.0.1:{port}"})}
 
 
 def write_targets(run_dir: Path, pages: Mapping[str, int]) -> Path:

@@ -28,6 +28,15 @@ fleet_option = click.option(
     show_envvar=True,
     help="Which slots exist: the simulated targets of the model pages, this machine's own devices, or a fleet file.",
 )
+schedulers_option = click.option(
+    "--schedulers",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    envvar="FORGE_SCHEDULERS",
+    show_envvar=True,
+    help="How many schedulers take calls; one of them leads. More than one need FORGE_DATABASE_URL.",
+)
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 version_option = click.option("--version", "version", default="", help="Version of the model. [default: the model's]")

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive 
 # A service ends before those it asks, and the edge before all.
 _SERVICES = {"traces": 5, "catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
 _EDGE_ORDER = 30
+_SCHEDULER = "scheduler"
 _NOT_FOR_SERVICES = frozenset({"FORGE_API_KEY", "FORGE_API_BASE", "FORGE_TLS_DIR"})
 _READY_SECONDS = 120.0
 _CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0
@@ -46,6 +47,13 @@ class StackOptions:
     host: str
     port: int
     fleet: str
+    schedulers: int = 1
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """The name of each process and the service that it runs."""
+        further = {f"{_SCHEDULER}-{number}": _SCHEDULER for number in range(2, self.schedulers + 1)}
+        return {name: name for name in _SERVICES} | further
 
 
 def fleet_named(given: str | None, *, default: str = "local") -> str:
@@ -71,7 +79,7 @@ class Stack:
         self._supervisor = supervisor
         self._logs_dir = logs_dir
         self._pids: dict[str, int] = {}
-        self._crashes: dict[str, deque[float]] = {name: deque(maxlen=_CRASHES) for name in [*_SERVICES, EDGE]}
+        self._crashes: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_CRASHES))
 
     def wait_until_ready(self, show: Callable[[list[LogLine]], None]) -> None:
         """Return once the edge says that every service is up. `show` gets the log lines as they come.
@@ -133,6 +141,10 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
     taken, or a part cannot be prepared.
     """
     home = options.home
+    if options.schedulers > 1 and not os.environ.get("FORGE_DATABASE_URL"):
+        raise CommandFailed(
+            "several schedulers need a PostgreSQL, which they share", hints=["set FORGE_DATABASE_URL, or leave one"]
+        )
     home.make()
     with ExitStack() as cleanup:
         cleanup.enter_context(home.locked())
@@ -140,17 +152,18 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
         _await_predecessor(home, times.everything)
         port = _listening_port(options.host, options.port)
         tls_dir = _certificates(home, os.environ)
-        found = free_ports(2 * len(_SERVICES) + 1)
-        ports = dict(zip(_SERVICES, found, strict=False))
-        pages = dict(zip([*_SERVICES, EDGE], found[len(_SERVICES) :], strict=True))
-        environment = child_environment(os.environ, options, ports, tls_dir)
-        environment |= metrics_environment(pages)
+        names = list(options.programs)
+        found = free_ports(2 * len(names) + 1)
+        ports = dict(zip(names, found, strict=False))
+        pages = dict(zip([*names, EDGE], found[len(names) :], strict=True))
+        addresses = _addresses(options, ports)
+        environment = child_environment(os.environ, options, addresses, tls_dir)
         write_targets(home.run_dir, pages)
         key = _first_key(environment)
-        programs = [_service_program(name, times) for name in _SERVICES]
-        edge = envoy_command(_edge_config(options, port, ports, pages[EDGE], tls_dir))
+        programs = [_service_program(options, name, times, ports, pages) for name in names]
+        edge = envoy_command(_edge_config(options, port, addresses, pages[EDGE], tls_dir))
         programs.append(Program(EDGE, edge, _EDGE_ORDER, stop_seconds=math.ceil(times.edge)))
-        logs = LogFollower(home.logs_dir, [*_SERVICES, EDGE, _WORKERS])
+        logs = LogFollower(home.logs_dir, [*names, EDGE, _WORKERS])
         cleanup.callback(logs.close)
         supervisor = Supervisor(programs, run_dir=home.run_dir, logs_dir=home.logs_dir)
         cleanup.callback(supervisor.stop, patience_seconds=times.everything)
@@ -163,8 +176,16 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
         yield Stack(base_url, key, supervisor, logs, home.logs_dir)
 
 
+def _addresses(options: StackOptions, ports: Mapping[str, int]) -> dict[str, str]:
+    """Where each service is called: "host:port", or several of them separated by commas."""
+    found: dict[str, list[str]] = {}
+    for name, service in options.programs.items():
+        found.setdefault(service, []).append(f"127.0.0.1:{ports[name]}")
+    return {service: ",".join(addresses) for service, addresses in found.items()}
+
+
 def child_environment(
-    environment: Mapping[str, str], options: StackOptions, ports: Mapping[str, int], tls_dir: Path | None = None
+    environment: Mapping[str, str], options: StackOptions, addresses: Mapping[str, str], tls_dir: Path | None = None
 ) -> dict[str, str]:
     """What the services are started with: our own environment, their addresses, and absolute paths."""
     child = {name: value for name, value in environment.items() if name not in _NOT_FOR_SERVICES}
@@ -178,9 +199,11 @@ def child_environment(
     child["PYTHONUNBUFFERED"] = "1"
     # gRPC's fork handlers crash the child when the scheduler starts a worker while calls are under way; it only execs.
     child.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    for name, port in ports.items():
-        child[f"FORGE_{name.replace('-', '_').upper()}_ADDRESS"] = f"127.0.0.1:{port}"
-    return child
+    return child | {_setting(service, "address"): address for service, address in addresses.items()}
+
+
+def _setting(service: str, name: str) -> str:
+    return f"FORGE_{service}_{name}".replace("-", "_").upper()
 
 
 def _certificates(home: Home, environment: Mapping[str, str]) -> Path | None:
@@ -219,19 +242,27 @@ def _let_calls_end(home: Home, times: StopTimes, say: Callable[[str], None]) -> 
         say("Not waiting for calls any longer; Ctrl-C again kills what is left.")
 
 
-def _service_program(name: str, times: StopTimes) -> Program:
+def _service_program(
+    options: StackOptions, name: str, times: StopTimes, ports: Mapping[str, int], pages: Mapping[str, int]
+) -> Program:
+    """A process of a service. It alone is told where it listens, where it shows its figures and which replica it is."""
+    service = options.programs[name]
+    own = metrics_environment(service, pages[name]) | {_setting(service, "address"): f"127.0.0.1:{ports[name]}"}
+    if name != service:
+        own[_setting(service, "replica")] = name.removeprefix(f"{service}-")
     return Program(
         name=name,
-        command=[sys.executable, "-P", "-m", f"services.{name.replace('-', '_')}"],
-        order=_SERVICES[name],
-        stop_seconds=math.ceil(times.scheduler if name == "scheduler" else times.other_services),
+        command=[sys.executable, "-P", "-m", f"services.{service.replace('-', '_')}"],
+        order=_SERVICES[service],
+        stop_seconds=math.ceil(times.scheduler if service == _SCHEDULER else times.other_services),
+        environment=own,
     )
 
 
 def _edge_config(
-    options: StackOptions, port: int, ports: Mapping[str, int], admin_port: int, tls_dir: Path | None
+    options: StackOptions, port: int, addresses: Mapping[str, str], admin_port: int, tls_dir: Path | None
 ) -> Path:
-    address = {name.replace("-", "_"): f"127.0.0.1:{number}" for name, number in ports.items()}
+    address = {service.replace("-", "_"): found for service, found in addresses.items()}
     host = f"[{options.host}]" if ":" in options.host else options.host
     try:
         return write_edge_config(

@@ -14,7 +14,7 @@ import tempfile
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ class Program:
     order: int
     stop_seconds: int
     """How long it may take to stop before it is killed."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it alone is told."""
+
+    @property
+    def command_line(self) -> str:
+        """The command with its own environment, for a shell."""
+        own = [f"{name}={value}" for name, value in self.environment.items()]
+        return shlex.join([*(["env", *own] if own else []), *self.command])
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def supervisor_config(programs: Sequence[Program], *, run_dir: Path, logs_dir: P
     sections += [
         _section(
             f"program:{program.name}",
-            command=_text(shlex.join([*_TETHER, str(pid_file), *program.command])),
+            command=_text(f"{shlex.join([*_TETHER, str(pid_file)])} {program.command_line}"),
             autorestart="true",
             startsecs=1,
             startretries=_NEVER_GIVE_UP,

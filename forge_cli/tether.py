@@ -22,7 +22,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != _pid(parent):  # it died before the kernel knew whom to tell
             sys.exit("the process that was to be followed is gone")
-    os.execv(command[0], command)  # noqa: S606 — running the given command is its purpose
+    os.execvp(command[0], command)  # noqa: S606 — running the given command is its purpose
 
 
 def _pid(parent: str) -> int:

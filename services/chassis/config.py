@@ -10,7 +10,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class ChassisSettings(BaseSettings):
-    """What every service needs. Addresses are "host:port"; a service listens on its own and calls the others'."""
+    """What every service needs. Addresses are "host:port"; a service listens on its own and calls the others'.
+
+    Those of a service with several replicas are separated by commas for whoever calls it; they are numbers then.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FORGE_", extra="ignore", frozen=True, hide_input_in_errors=True)
 

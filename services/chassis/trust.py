@@ -18,6 +18,7 @@ from services.chassis.strict_yaml import ConfigurationInvalid
 TRUST_DOMAIN = "forge"
 EDGE = f"spiffe://{TRUST_DOMAIN}/edge"
 _SERVICE = f"spiffe://{TRUST_DOMAIN}/service/"
+_SHARED_OUT = ("grpc.lb_policy_name", "round_robin")
 UNPROVEN = ""
 """Name of a peer that did not have to prove any: plain loopback."""
 
@@ -69,11 +70,16 @@ class Trust:
     def channel(
         self, address: str, peer: str, *, options: Sequence[tuple[str, Any]], interceptors: Sequence[Any]
     ) -> aio.Channel:
-        """A channel to the program `peer` at "host:port"; another one there is not spoken to."""
+        """A channel to the program `peer` at "host:port"; another one there is not spoken to.
+
+        Several addresses are separated by commas: calls are shared out among those that answer.
+        """
+        if "," in address:
+            options = [*options, _SHARED_OUT]
         if self.certificates is None:
-            return aio.insecure_channel(_on_loopback(address), options=options, interceptors=interceptors)
+            return aio.insecure_channel(_target(_on_loopback(address)), options=options, interceptors=interceptors)
         return aio.secure_channel(
-            address, self._channel_credentials, options=_naming(peer, options), interceptors=interceptors
+            _target(address), self._channel_credentials, options=_naming(peer, options), interceptors=interceptors
         )
 
     def blocking_channel(self, address: str, peer: str, *, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
@@ -128,7 +134,21 @@ def _naming(peer: str, options: Sequence[tuple[str, Any]]) -> list[tuple[str, An
     return [*options, ("grpc.ssl_target_name_override", host_name(peer))]
 
 
-def _on_loopback(address: str) -> str:
+def _target(address: str) -> str:
+    """What gRPC calls an address, or several of them."""
+    if "," not in address:
+        return address
+    hosts = {found.rpartition(":")[0] for found in address.split(",")}
+    return f"{'ipv6' if any(':' in host for host in hosts) else 'ipv4'}:{address}"
+
+
+def _on_loopback(addresses: str) -> str:
+    for address in addresses.split(","):
+        _check_loopback(address)
+    return addresses
+
+
+def _check_loopback(address: str) -> None:
     host = address.rpartition(":")[0].strip("[]")
     try:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -138,4 +158,3 @@ def _on_loopback(address: str) -> str:
         raise ConfigurationInvalid(
             [f"{address}: plain text is for loopback addresses alone; set FORGE_TLS_DIR to reach others"]
         )
-    return address

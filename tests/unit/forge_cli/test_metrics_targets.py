@@ -15,4 +15,6 @@ def test_every_process_is_a_target_and_the_edge_has_a_path_of_its_own(tmp_path):
 
 
 def test_services_are_told_where_to_show_their_figures():
-    assert json.loads(metrics_environment(PAGES)["FORGE_METRICS_ADDRESSES"]) == {"catalog": "127.0.0.1:15001"}
+    assert json.loads(metrics_environment("catalog", 15_001)["FORGE_METRICS_ADDRESSES"]) == {
+        "catalog": "127.0.0.1:15001"
+    }

@@ -19,7 +19,7 @@ def test_services_get_their_addresses_and_the_home_but_no_key_of_the_client(opti
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
     given = {"PATH": "/bin", "FORGE_API_KEY": "secret", "FORGE_WEIGHTS": "weights"}
-    child = child_environment(given, options, {"billing-estimate": 15_001})
+    child = child_environment(given, options, {"billing-estimate": "127.0.0.1:15001"})
     assert child["FORGE_BILLING_ESTIMATE_ADDRESS"] == "127.0.0.1:15001"
     assert child["FORGE_HOME"] == str(tmp_path)
     assert child["FORGE_FLEET"] == "pages"

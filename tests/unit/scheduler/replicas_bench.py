@@ -58,8 +58,11 @@ class Town:
     async def depose(self, house: House) -> None:
         """Have another one lead, while this one does not notice and goes on."""
         leadership = self._replicas[id(house)].leadership
-        leadership._take_part = lambda session, hear_of: asyncio.Event().wait()
         leadership._url = "postgresql://nobody@127.0.0.1:1/x"
+        await self.end_session_of_leader()
+
+    async def end_session_of_leader(self) -> None:
+        """Break the connection that the leader says by that it lives."""
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
             pid = f"SELECT pg_terminate_backend(session_pid) FROM {self.schema}.leadership"
             await connection.execute(pid.encode())

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -50,13 +49,6 @@ async def counted(replica):
     return await replica.database.read(lambda connection: connection.execute(count).scalar_one())
 
 
-def sessions_of(town, replica):
-    """The ends of a replica's session in the server: its own statements name its address."""
-    with psycopg.connect(town.url) as connection:
-        query = f"SELECT session_pid FROM {town.schema}.leadership WHERE address = %s"
-        return [pid for (pid,) in connection.execute(query, [replica.leadership._address])]
-
-
 async def test_one_leads_and_the_other_knows_where(leader, follower):
     await asyncio.sleep(1.5)
     assert leader.leadership.term == 1
@@ -93,9 +85,7 @@ async def test_a_leader_that_is_frozen_leads_until_its_lease_is_over(leader, fol
 
 async def test_a_leader_whose_session_breaks_goes_on_leading(town, leader, follower):
     for _ in range(3):
-        with psycopg.connect(town.url, autocommit=True) as connection:
-            for pid in sessions_of(town, leader):
-                connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+        await town.end_session_of_leader()
         await asyncio.sleep(1.2)
     assert leader.leadership.term == 1
     assert follower.leadership.term is None
