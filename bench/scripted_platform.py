@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,15 @@ class Platform:
     address: str
     key: str
     client: httpx.Client
-    scheduler: psutil.Process
+    addresses: Mapping[str, str]
+    """Where each service is called, in plain text; several addresses are separated by commas."""
+    schedulers: Sequence[psutil.Process]
     edge: psutil.Process
+
+    @property
+    def scheduler(self) -> psutil.Process:
+        """The first of them."""
+        return self.schedulers[0]
 
     def begin(self, steps: int, step_seconds: float) -> str:
         """Begin a render of so many steps; its identifier."""
@@ -60,10 +67,17 @@ class Platform:
 
 
 @contextmanager
-def scripted_platform(home: Path, *, query_per_event: bool = False) -> Iterator[Platform]:
-    """Run the platform in `home`; `query_per_event` is how watching would be done without the bell's events."""
-    *ports, port = free_ports(len(_SERVICES) + 2)
-    addresses = {name: f"127.0.0.1:{number}" for name, number in zip([*_SERVICES, "scheduler"], ports, strict=True)}
+def scripted_platform(
+    home: Path, *, query_per_event: bool = False, database_url: str | None = None, schedulers: int = 1
+) -> Iterator[Platform]:
+    """Run the platform in `home`; `query_per_event` is how watching would be done without the bell's events.
+
+    Its tables are files, or in the PostgreSQL at `database_url`, which several schedulers need.
+    """
+    *ports, port = free_ports(len(_SERVICES) + schedulers + 1)
+    addresses = {name: f"127.0.0.1:{number}" for name, number in zip(_SERVICES, ports, strict=False)}
+    replicas = [f"127.0.0.1:{number}" for number in ports[len(_SERVICES) :]]
+    addresses["scheduler"] = ",".join(replicas)
     fleet = home / "fleet.yaml"
     fleet.write_text(_FLEET)
     environment = {f"FORGE_{name.replace('-', '_').upper()}_ADDRESS": address for name, address in addresses.items()}
@@ -75,6 +89,7 @@ def scripted_platform(home: Path, *, query_per_event: bool = False) -> Iterator[
     }
     environment |= {"FORGE_RATE_LIMIT_PER_SECOND": "0"}  # what is measured is not how often one key may ask
     environment |= {_QUERY_PER_EVENT: "1"} if query_per_event else {}
+    environment |= {"FORGE_DATABASE_URL": database_url} if database_url else {}
     subprocess.run(
         [sys.executable, "-m", "services.accounts", "first-key"],
         env=os.environ | environment,
@@ -88,7 +103,11 @@ def scripted_platform(home: Path, *, query_per_event: bool = False) -> Iterator[
             command = [sys.executable, "-m", f"services.{name.replace('-', '_')}"]
             stack.enter_context(_running(command, home / f"{name}.log", environment))
         command = [sys.executable, "-m", "bench.scripted_platform"]
-        scheduler = stack.enter_context(_running(command, home / "scheduler.log", environment))
+        running: list[psutil.Process] = []
+        for number, address in enumerate(replicas, start=1):
+            own = {"FORGE_SCHEDULER_ADDRESS": address, "FORGE_SCHEDULER_REPLICA": "" if number == 1 else str(number)}
+            log = home / f"scheduler-{number}.log"
+            running.append(stack.enter_context(_running(command, log, environment | own)))
         edge = stack.enter_context(_running(envoy_command(config), home / "edge.log", environment))
         key = (home / "api-key").read_text().strip()
         client = httpx.Client(
@@ -99,7 +118,7 @@ def scripted_platform(home: Path, *, query_per_event: bool = False) -> Iterator[
         )
         stack.enter_context(client)
         _until_healthy(client, home)
-        yield Platform(f"127.0.0.1:{port}", key, client, scheduler, edge)
+        yield Platform(f"127.0.0.1:{port}", key, client, addresses, running, edge)
 
 
 @contextmanager
@@ -126,7 +145,16 @@ def _until_healthy(client: httpx.Client, home: Path) -> None:
 
 
 class Timekeepers(ScriptedWorkers):
-    """Workers whose renders say how many steps they take and how long each of them."""
+    """Workers whose renders say how many steps they take and how long each of them.
+
+    They are there as long as the process is.
+    """
+
+    async def __aenter__(self) -> "Timekeepers":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
 
     async def render(self, address: str, assignment: Assignment, after_seq: int) -> AsyncGenerator[AttemptMoment, None]:
         """Run an attempt."""
@@ -155,8 +183,8 @@ def scheduler() -> None:
     """Run the scheduler's own composition with workers that only keep time."""
     workers = Timekeepers()
     stand_ins: dict[str, Any] = {
-        "LocalPlacer": lambda *_, **__: nullcontext(workers),
-        "GrpcWorkers": lambda *_, **__: nullcontext(workers),
+        "LocalPlacer": lambda *_, **__: workers,
+        "GrpcWorkers": lambda *_, **__: workers,
     }
     if os.environ.get(_QUERY_PER_EVENT):
         stand_ins["Watching"] = QueryPerEvent

@@ -1,6 +1,6 @@
 """Every fault, in the order in which they are tried."""
 
-from tests.faults import crowds, databases, dice, draining, endings, outages, poison, services, workers
+from tests.faults import crowds, databases, dice, draining, endings, outages, poison, replicas, services, workers
 from tests.faults.fault import Fault
 from tests.faults.settings import NARROW, ON_POSTGRESQL, WIDE
 
@@ -65,9 +65,12 @@ FAULTS = (
         )
         for which, whose in (("scheduler", "the scheduler"), ("workers", "the workers"), ("both", "both"))
     ),
-    Fault("PostgreSQL is restarted", databases.restarted("fast"), ON_POSTGRESQL, full=5),
+    Fault("PostgreSQL is restarted", databases.restarted("fast"), ON_POSTGRESQL, full=5, quick=0),
     Fault("PostgreSQL loses power", databases.restarted("immediate"), ON_POSTGRESQL, full=5),
     Fault("PostgreSQL is away for a while", databases.away, ON_POSTGRESQL, full=5, quick=0),
-    Fault("PostgreSQL: every backend is killed", databases.backends_killed, ON_POSTGRESQL, full=5),
-    Fault("PostgreSQL: all connections are taken", databases.connections_taken, ON_POSTGRESQL, full=5),
+    Fault("PostgreSQL: every backend is killed", databases.backends_killed, ON_POSTGRESQL, full=5, quick=0),
+    Fault("PostgreSQL: all connections are taken", databases.connections_taken, ON_POSTGRESQL, full=5, quick=0),
+    Fault("kill -9 the scheduler that leads, of two", replicas.leader_killed, ON_POSTGRESQL, full=5),
+    Fault("kill -9 the scheduler that does not lead", replicas.follower_killed, ON_POSTGRESQL, full=5, quick=0),
+    Fault("the scheduler that leads hangs and goes on", replicas.leader_frozen, ON_POSTGRESQL, full=5, quick=0),
 )

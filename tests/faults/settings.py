@@ -35,11 +35,15 @@ class Setting:
     has_small_disks: bool = False
     has_shifted_clocks: bool = False
     is_on_postgresql: bool = False
+    schedulers: int = 1
 
     @property
     def environment(self) -> Mapping[str, str]:
         """The settings of the platform."""
-        return _COMMON | {"FORGE_MAX_QUEUED_PER_ACCOUNT": str(self.max_queued)}
+        return _COMMON | {
+            "FORGE_MAX_QUEUED_PER_ACCOUNT": str(self.max_queued),
+            "FORGE_SCHEDULERS": str(self.schedulers),
+        }
 
 
 WIDE = Setting("wide", max_queued=20_000)
@@ -51,8 +55,8 @@ NARROW = Setting("narrow", max_queued=20, has_small_disks=True, has_shifted_cloc
 QUICK = Setting("quick", max_queued=40, has_small_disks=True, has_shifted_clocks=True)
 """One platform for the small sizes of every fault, because starting another takes as long as many of them."""
 
-ON_POSTGRESQL = Setting("on-postgresql", max_queued=20_000, is_on_postgresql=True)
-"""Its tables in a PostgreSQL, which can be stopped."""
+ON_POSTGRESQL = Setting("on-postgresql", max_queued=20_000, is_on_postgresql=True, schedulers=2)
+"""Its tables in a PostgreSQL, which can be stopped, and two schedulers that share it."""
 
 
 def quick(setting: Setting) -> Setting:

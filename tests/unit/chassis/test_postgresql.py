@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from services.chassis.storage import CommitInDoubt, Database, StoreUnavailable, postgresql, postgresql_database
 from services.chassis.strict_yaml import ConfigurationInvalid
@@ -52,6 +53,27 @@ async def counting(database: Database, until: asyncio.Event) -> int:
         await database.write(add_one("a"))
         count += 1
     return count
+
+
+async def test_a_transaction_that_hangs_gives_up_its_locks_and_runs_again(server, tmp_path, stack, monkeypatch):
+    monkeypatch.setattr(postgresql, "_OPTIONS", "-c idle_in_transaction_session_timeout=500ms")
+    hanging = await stack.enter_async_context(a_database(server.url, tmp_path))
+    again = postgresql_database(server.url, f"of_{abs(hash(tmp_path)):x}", tmp_path / "migrations")
+    other = await stack.enter_async_context(again)
+    await other.write(add_one("a"))
+    times = iter([1.5])
+
+    def hang_once(connection):
+        connection.execute(sa.text("SELECT * FROM tallies FOR UPDATE"))
+        time.sleep(next(times, 0.0))
+        return add_one("a")(connection)
+
+    waiting = asyncio.create_task(hanging.write(hang_once))
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    assert await other.write(add_one("a")) == 2
+    assert time.monotonic() - began < 1.2
+    assert await waiting == 3
 
 
 @pytest.mark.parametrize("when", ["before", "during", "after"])
