@@ -25,6 +25,7 @@ _PASSED_ON = frozenset(
         "idempotency-key",
     }
 )
+_DETAILS = "grpc-status-details-bin"
 Elsewhere = Callable[[], str | None]
 """Where calls are answered now, "host:port"; None for here. Raises NobodyLeads."""
 
@@ -133,8 +134,12 @@ class Relay(aio.ServerInterceptor):
 
 
 def _own(metadata: Any) -> Any:
-    """What a service says before its answer, without what the transport adds."""
-    return tuple((name, value) for name, value in metadata or () if not name.startswith(("grpc-", "user-agent")))
+    """What a service says beside its answer, without what the transport adds."""
+    return tuple(
+        (name, value)
+        for name, value in metadata or ()
+        if name == _DETAILS or not name.startswith(("grpc-", "user-agent"))
+    )
 
 
 async def _repeat(answer: aio.AioRpcError, context: aio.ServicerContext[Any, Any]) -> Any:

@@ -1,5 +1,6 @@
 """What Envoy itself says of every configuration that can be written."""
 
+import json
 import subprocess
 from dataclasses import replace
 
@@ -46,6 +47,24 @@ def test_envoy_finds_nothing_wrong_with_what_is_written(rules, otlp_endpoint, ha
 def test_an_unusable_trace_address_is_refused(otlp_endpoint, tmp_path):
     with pytest.raises(ValueError, match="http://host:port"):
         write_edge_config(tmp_path, ADDRESSES, otlp_endpoint=otlp_endpoint)
+
+
+def test_a_service_at_several_addresses_is_called_at_each(tmp_path):
+    several = replace(ADDRESSES, scheduler="127.0.0.1:7104,[::1]:7105,service-9.internal:7106")
+    config = write_edge_config(tmp_path, several)
+    (cluster,) = [
+        cluster
+        for cluster in json.loads(config.read_text())["static_resources"]["clusters"]
+        if cluster["name"] == "scheduler"
+    ]
+    found = [
+        endpoint["endpoint"]["address"]["socket_address"]
+        for endpoint in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    ]
+    expected = [("127.0.0.1", 7104), ("::1", 7105), ("service-9.internal", 7106)]
+    assert [(address["address"], address["port_value"]) for address in found] == expected
+    said = subprocess.run([*envoy_command(config), "--mode", "validate"], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
 
 
 def test_an_address_without_a_port_is_refused(tmp_path):

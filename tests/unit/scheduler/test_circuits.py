@@ -102,3 +102,11 @@ def test_open_circuits_are_shown_with_the_time_that_is_left():
     assert circuits.open(100.0) == {KEY: OPEN_SECONDS - 100.0}
     assert circuits.open(OPEN_SECONDS + 100.0) == {KEY: 0.0}
     assert circuits.open(0.0).keys() == {KEY}
+
+
+def test_circuits_that_are_taken_over_are_open_for_as_long_as_they_were_and_no_others_are():
+    mine = an_open_one()
+    mine.take_over({OTHERS[0]: 5.0, OTHERS[1]: 0.0}, 1_000.0)
+    assert mine.open(1_000.0) == {OTHERS[0]: 5.0, OTHERS[1]: 0.0}
+    assert [mine.lets_through(key, 1_000.0) for key in (KEY, OTHERS[0], OTHERS[1])] == [True, False, True]
+    assert mine.lets_through(OTHERS[0], 1_005.0)

@@ -88,3 +88,27 @@ def test_a_day_is_the_sum_of_what_happened_within_it(uses, later):
     now = at + later
     within = sum(amount for when, amount in happened if when > now - DAY_SECONDS)
     assert day.spent("ann", now) == pytest.approx(within)
+
+
+def test_shares_that_are_taken_over_count_from_then_on_and_nothing_else_does():
+    mine, theirs = Shares(), Shares()
+    mine.remember("old", 50.0, 0.0, 0.0)
+    theirs.remember("ann", 100.0, 0.0, 1_000.0)
+    theirs.reserve("r1", "bob", 30.0, 1_000.0)
+    mine.take_over(theirs.of_all(1_000.0), 5.0)
+    assert mine.of_all(5.0) == {"ann": 100.0, "bob": 30.0}
+    assert mine.used("ann", 5.0 + HALF_LIFE_SECONDS) == 50.0
+    mine.settle("r1", 10.0, 5.0)
+    assert mine.used("bob", 5.0) == 30.0, "its reservation is the other one's"
+
+
+def test_a_day_that_is_taken_over_is_spent_until_its_oldest_use_is_free():
+    mine, theirs = Day(), Day()
+    mine.add("old", 3.0, at=0.0)
+    theirs.add("ann", 10.0, at=100.0)
+    theirs.add("ann", 5.0, at=400.0)
+    now = 1_000.0
+    mine.take_over(theirs.of_all(now), 7.0)
+    assert mine.of_all(7.0) == {"ann": (15.0, DAY_SECONDS - 900.0)}
+    assert mine.spent("old", 7.0) == 0.0
+    assert mine.spent("ann", 7.0 + DAY_SECONDS - 899.0) == 0.0
