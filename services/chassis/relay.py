@@ -135,11 +135,8 @@ class Relay(aio.ServerInterceptor):
 
 def _own(metadata: Any) -> Any:
     """What a service says beside its answer, without what the transport adds."""
-    return tuple(
-        (name, value)
-        for name, value in metadata or ()
-        if name == _DETAILS or not name.startswith(("grpc-", "user-agent"))
-    )
+    found = [(name, value) for name, value in metadata or () if not name.startswith(("grpc-", "user-agent"))]
+    return (*found, *((name, value) for name, value in metadata or () if name == _DETAILS))
 
 
 async def _repeat(answer: aio.AioRpcError, context: aio.ServicerContext[Any, Any]) -> Any:

@@ -51,6 +51,10 @@ class Servicer(rpc.RuntimeServiceServicer):
             self.is_left.set()
 
 
+def replica(name):
+    return Servicer(name)  # pyright: ignore[reportAbstractUsage] — what it does not implement nobody calls here
+
+
 @pytest.fixture
 async def stack():
     async with AsyncExitStack() as stack:
@@ -62,7 +66,7 @@ def open_pair(stack):
     """Opens a leader and a replica that passes calls on to it; the channel of a caller to the replica."""
 
     async def opening(as_caller=A_KEY, *, elsewhere=None, trust=lambda name: PLAIN_LOOPBACK, shown="edge"):
-        leader, follower = Servicer("leader"), Servicer("follower")
+        leader, follower = replica("leader"), replica("follower")
         there = await stack.enter_async_context(serving_one(leader, trust("scheduler")))
         address = elsewhere or (lambda: f"127.0.0.1:{there}")
         relay = await stack.enter_async_context(Relay("scheduler", SERVICES, address, trust("scheduler")))
@@ -177,7 +181,7 @@ async def test_while_nobody_can_answer_the_caller_hears_when_to_ask_again(open_p
 
 
 async def test_calls_to_several_addresses_are_shared_out_and_go_on_without_one_that_has_ended(stack):
-    one, other = Servicer("one"), Servicer("other")
+    one, other = replica("one"), replica("other")
     first = await stack.enter_async_context(serving_one(one, PLAIN_LOOPBACK))
     async with AsyncExitStack() as life:
         second = await life.enter_async_context(serving_one(other, PLAIN_LOOPBACK))
