@@ -46,11 +46,16 @@ browser: ## see that there is a Chromium for the tests; install Debian's where t
 full-size: setup ## run in full what make test cuts short or leaves out: the demo, an installation that measures itself, the simulation, memory
 	$(BIN)/pytest --full-size -m only_full_size tests/e2e
 	$(BIN)/pytest --full-size -m "cut_short or only_full_size" -n 2 \
-	  tests/simulation tests/unit/inference_worker tests/unit/models_demo tests/unit/scheduler
+	  tests/simulation tests/unit/inference_worker tests/unit/models_demo tests/unit/scheduler tests/unit/test_migrate.py \
+	  tests/rpc/accounts tests/rpc/scheduler
 sim: setup ## run ten thousand seeds of the simulated fleet
 	$(BIN)/python -m tests.simulation --seeds 10000
 faults: setup ## try every fault against real processes and print the table
 	$(BIN)/python -m tests.faults
+
+.PHONY: load
+load: setup ## measure what the services take, on SQLite and on PostgreSQL with one scheduler and with two, and print the table
+	$(BIN)/python -m bench.load
 
 .PHONY: train-demo
 train-demo: setup ## train the demo weights again, or go on with it; takes hours and writes models_demo/weights

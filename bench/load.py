@@ -1,10 +1,11 @@
 """How much the services take: renders accepted, looked at, listed, watched and placed, and estimates, a second.
 
-    python -m bench.load [--seconds 10] [--callers 16]
+    python -m bench.load [--rounds 3] [--seconds 5] [--callers 16]
 
 The real services run on this machine, their workers only keep time. Callers speak gRPC to the services themselves, each
 asking again as soon as it is answered; the edge is not in between. The tables are files of SQLite, then in a real
-PostgreSQL with one scheduler, then with two: the first line of each kind is the baseline of the others.
+PostgreSQL with one scheduler, then with two, and all of that again in each round: the first line of each kind is the
+baseline of the others.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,13 @@ class Row:
     def per_second(self) -> float:
         """Calls answered."""
         return len(self.took) / self.seconds
+
+    def add(self, other: "Row") -> None:
+        """Count what came of another round too."""
+        self.seconds += other.seconds
+        self.took += other.took
+        self.scheduler_cpu = [a + b for a, b in zip(self.scheduler_cpu, other.scheduler_cpu, strict=True)]
+        self.database_cpu += other.database_cpu
 
     def cells(self, baseline: "Row") -> list[str]:
         """As a line of the table."""
@@ -194,7 +202,7 @@ async def measured(tables: str, platform: Platform, options: argparse.Namespace)
     there = platform.addresses
     async with channel(there["scheduler"]) as scheduler, channel(there["billing-estimate"]) as billing:
         callers = Callers(scheduler, billing)
-        rows = [await measuring.calls("placed, rendered in no time and watched", callers.complete)]
+        rows = [await measuring.calls("placed, rendered in no time, watched", callers.complete)]
         callers.accepted.clear()
         for number in range(SLOTS):  # from here on whatever is accepted waits
             await callers.accept(number)
@@ -206,37 +214,37 @@ async def measured(tables: str, platform: Platform, options: argparse.Namespace)
     return rows
 
 
-@contextmanager
-def platforms(options: argparse.Namespace) -> Iterator[Iterator[tuple[str, Platform]]]:
-    """Each platform, one after the other."""
-
-    def each() -> Iterator[tuple[str, Platform]]:
-        for tables, schedulers in (("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2)):
-            if options.only and f"{tables} {schedulers}" not in options.only:
-                continue
-            with ExitStack() as stack:
-                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forge-load-")))
-                url = stack.enter_context(a_postgresql()).url if tables == "PostgreSQL" else None
-                print(f"{tables}, {schedulers} schedulers", file=sys.stderr)
-                yield tables, stack.enter_context(scripted_platform(home, database_url=url, schedulers=schedulers))
-
-    yield each()
+def platforms(options: argparse.Namespace) -> Iterator[tuple[str, Platform]]:
+    """Each platform, one after the other, in every round."""
+    for tables, schedulers in (("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2)) * options.rounds:
+        if options.only and f"{tables} {schedulers}" not in options.only:
+            continue
+        with ExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forge-load-")))
+            url = stack.enter_context(a_postgresql()).url if tables == "PostgreSQL" else None
+            print(f"{tables}, {schedulers} scheduler(s)", file=sys.stderr)
+            yield tables, stack.enter_context(scripted_platform(home, database_url=url, schedulers=schedulers))
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each kind of call is asked for")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each kind of call is asked for in a round")
     parser.add_argument("--callers", type=int, default=16, help="how many ask at the same time")
     parser.add_argument("--only", action="append", default=[], help='"SQLite 1", "PostgreSQL 1" or "PostgreSQL 2"')
     options = parser.parse_args()
-    rows: list[Row] = []
-    with platforms(options) as found:
-        for tables, platform in found:
-            rows += asyncio.run(measured(tables, platform, options))
+    found: dict[tuple[str, str, int], Row] = {}
+    for tables, platform in platforms(options):
+        for row in asyncio.run(measured(tables, platform, options)):
+            key = row.kind, row.tables, row.schedulers
+            if key in found:
+                found[key].add(row)
+            else:
+                found[key] = row
     baselines: dict[str, Row] = {}
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for row in sorted(rows, key=lambda row: row.kind):  # stable: the baseline stays the first of its kind
+    for row in sorted(found.values(), key=lambda row: row.kind):  # stable: the baseline stays the first of its kind
         print(f"| {' | '.join(row.cells(baselines.setdefault(row.kind, row)))} |")
 
 

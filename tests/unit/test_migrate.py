@@ -85,6 +85,7 @@ async def test_every_row_is_moved_and_moving_again_changes_nothing(settings):
     assert await migrate(is_move=False) == moved
 
 
+@pytest.mark.only_full_size
 async def test_numbers_that_the_database_gives_go_on(settings, url):
     await fill_all()
     await migrate(is_move=True)
@@ -94,6 +95,7 @@ async def test_numbers_that_the_database_gives_go_on(settings, url):
         assert await database.write(lambda connection: connection.execute(add).scalar_one()) == ROWS * 3 + 1
 
 
+@pytest.mark.only_full_size
 async def test_a_move_that_broke_off_is_done_again(settings, url):
     await fill_all()
     moved = await migrate(is_move=True)
@@ -103,7 +105,11 @@ async def test_a_move_that_broke_off_is_done_again(settings, url):
 
 
 @pytest.mark.parametrize(
-    ("table", "change"), [("accounts.api_keys", "UPDATE {} SET name = 'other'"), ("traces.spans", "DELETE FROM {}")]
+    ("table", "change"),
+    [
+        ("accounts.api_keys", "UPDATE {} SET name = 'other'"),
+        pytest.param("traces.spans", "DELETE FROM {}", marks=pytest.mark.only_full_size),
+    ],
 )
 async def test_a_database_with_other_rows_stays_as_it_is(settings, url, table, change):
     await fill_all()

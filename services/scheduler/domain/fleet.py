@@ -1,7 +1,8 @@
 """Targets, slots and what a request may be pinned to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from services.scheduler.domain.errors import TargetNotOffered, UnknownTarget
@@ -57,6 +58,15 @@ class Slot:
         return self.memory_gib is None or self.memory_gib >= vram_floor_gib
 
 
+@dataclass(frozen=True, eq=False)
+class SlotKind:
+    """Slots that are alike: whatever may run on one of them may run on any."""
+
+    target: Target
+    memory_gib: float | None
+    slots: tuple[Slot, ...]
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The slots this installation has, in the order of preference among equals."""
@@ -64,10 +74,28 @@ class Fleet:
     name: str
     slots: tuple[Slot, ...]
 
-    @property
+    @cached_property
     def targets(self) -> list[Target]:
         """The distinct targets, ordered by device and region."""
         return sorted({slot.target for slot in self.slots})
+
+    @cached_property
+    def kinds(self) -> tuple[SlotKind, ...]:
+        """The slots by kind, in the order in which the first of each comes."""
+        alike: dict[tuple[Target, float | None], list[Slot]] = {}
+        for slot in self.slots:
+            alike.setdefault((slot.target, slot.memory_gib), []).append(slot)
+        return tuple(SlotKind(*what, tuple(slots)) for what, slots in alike.items())
+
+    @cached_property
+    def kind_of(self) -> Mapping[str, SlotKind]:
+        """The kind of each slot, by its id."""
+        return {slot.id: kind for kind in self.kinds for slot in kind.slots}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Where each slot stands in the order of preference, by its id."""
+        return {slot.id: place for place, slot in enumerate(self.slots)}
 
     def check(self, pin: Pin, vram_floor_gib: float, known: Iterable[tuple[str, str]]) -> None:
         """Raise UnknownTarget or TargetNotOffered when no slot could ever serve a request with this pin.
@@ -83,9 +111,13 @@ class Fleet:
         if not self.slots_for(pin, vram_floor_gib):
             raise TargetNotOffered(str(pin), [str(t) for t in self._fitting(vram_floor_gib)])
 
+    def kinds_for(self, wish: Wish, vram_floor_gib: float) -> list[SlotKind]:
+        """The kinds of slots that may serve a request."""
+        return [kind for kind in self.kinds if wish.admits(kind.target) and kind.slots[0].fits(vram_floor_gib)]
+
     def slots_for(self, wish: Wish, vram_floor_gib: float) -> Sequence[Slot]:
         """The slots that may serve a request."""
-        return [slot for slot in self.slots if wish.admits(slot.target) and slot.fits(vram_floor_gib)]
+        return [slot for kind in self.kinds_for(wish, vram_floor_gib) for slot in kind.slots]
 
     def _fitting(self, vram_floor_gib: float) -> list[Target]:
-        return sorted({slot.target for slot in self.slots if slot.fits(vram_floor_gib)})
+        return sorted({kind.target for kind in self.kinds if kind.slots[0].fits(vram_floor_gib)})

@@ -13,14 +13,14 @@ def room_for(demand: Demand, wait: Wait, situation: Situation, held: Collection[
     A runtime of its own version is of use as it is, also while it starts. One of another version is only where no slot
     is free, and never when it is kept warm: a start can be abandoned at once, a run ends with its step.
     """
-    open_slots = {
-        slot.id
-        for slot in situation.fleet.slots_for(demand, situation.vram_floor_gib)
-        if situation.lets_through(slot.target)
+    fleet = situation.fleet
+    open_kinds = {
+        kind for kind in fleet.kinds_for(demand, situation.vram_floor_gib) if situation.lets_through(kind.target)
     }
     found: list[tuple[int, Runtime]] = []
-    for runtime in situation.runtimes:
-        if runtime.id not in held or runtime.slot_id not in open_slots:
+    for name in held:
+        runtime = situation.occupancy.get(name)
+        if runtime is None or fleet.kind_of.get(runtime.slot_id) not in open_kinds:
             continue
         is_starting = runtime.status is RuntimeStatus.STARTING
         if runtime.runs(demand.slug, demand.model_version):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from services.scheduler.domain.demand import Demand
 from services.scheduler.domain.durations import Span
 from services.scheduler.domain.facts import Prefer
-from services.scheduler.domain.fleet import Fleet, Slot, Target
-from services.scheduler.domain.runtime import Runtime, RuntimeStatus
+from services.scheduler.domain.fleet import Fleet, Slot, SlotKind, Target
+from services.scheduler.domain.occupancy import Occupancy
+from services.scheduler.domain.runtime import Runtime
 
 UNKNOWN_SECONDS = 60.0
 """What a render or a start is taken to last where nobody knows."""
@@ -90,14 +91,18 @@ class Wait:
 class Situation:
     """What the fleet is doing, as far as one version is concerned."""
 
-    fleet: Fleet
-    runtimes: Sequence[Runtime]
+    occupancy: Occupancy
     vram_floor_gib: float
     expectations: Expectations
     lets_through: Callable[[Target], bool]
     """Whether the circuit of the version on a target does."""
     remaining: Callable[[Runtime], float | None]
     """Seconds until a runtime that is busy or starts can take the next render; None when nobody knows."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The slots there are."""
+        return self.occupancy.fleet
 
     def expectation(self, target: Target) -> Expectation:
         """What is known of a target."""
@@ -112,42 +117,37 @@ def place(demand: Demand, situation: Situation, *, ahead: int, finish_in: float 
     seconds goes to the cheapest of the warm runtimes and free slots that is expected to keep that, and to the fastest
     when none is.
     """
-    slots = {slot.id: slot for slot in situation.fleet.slots_for(demand, situation.vram_floor_gib)}
-    if not slots:
+    kinds = situation.fleet.kinds_for(demand, situation.vram_floor_gib)
+    if not kinds:
         return Wait(True, "no target that it may run on is offered any more")
-    open_slots = {name: slot for name, slot in slots.items() if situation.lets_through(slot.target)}
-    if not open_slots:
+    open_kinds = [kind for kind in kinds if situation.lets_through(kind.target)]
+    if not open_kinds:
         return Wait(True, "every target it may run on is spared for a while: renders kept losing their workers there")
-    mine = [
-        runtime
-        for runtime in situation.runtimes
-        if runtime.runs(demand.slug, demand.model_version) and runtime.slot_id in open_slots
-    ]
-    taken = {runtime.slot_id for runtime in situation.runtimes if runtime.occupies_slot}
-    free = [slot for name, slot in open_slots.items() if name not in taken]
-    ready = [runtime for runtime in mine if runtime.is_idle]
+    occupancy, version = situation.occupancy, (demand.slug, demand.model_version)
+    ready, free = occupancy.ready(version, open_kinds), occupancy.free(open_kinds)
     if finish_in is not None and (ready or free):
         return _in_time(situation, ready, free, finish_in)
     if ready:
         chosen = min(ready, key=lambda r: (_preference(demand, situation, r.target), -r.last_used_at.timestamp(), r.id))
         return Take(chosen, f"a warm runtime was idle on {chosen.target}")
-    unclaimed = [r for r in mine if r.status is RuntimeStatus.STARTING and not r.is_busy]
-    if unclaimed:
-        return Take(unclaimed[0], f"a runtime is starting on {unclaimed[0].target} already")
+    if unclaimed := occupancy.unclaimed(version, open_kinds):
+        oldest = min(unclaimed, key=lambda runtime: runtime.id)
+        return Take(oldest, f"a runtime is starting on {oldest.target} already")
     if free:
-        best = min(free, key=lambda slot: _preference(demand, situation, slot.target, is_cold=True))
-        soonest = _soonest(mine, situation, ahead)
+        places = situation.fleet.places
+        best = min(free, key=lambda s: (_preference(demand, situation, s.target, is_cold=True), places[s.id]))
+        soonest = _soonest(list(occupancy.usable(version, open_kinds)), situation, ahead)
         start_seconds = situation.expectation(best.target).start_seconds
         if soonest is not None and soonest <= start_seconds:
             why = f"a warm runtime is expected to be free in {soonest:.0f} s; a start takes {start_seconds:.0f} s"
             return Wait(False, why)
         return Start(best, None, _why_here(demand, best, free))
-    idle = [r for r in situation.runtimes if r.is_idle and not r.keep_warm and r.slot_id in open_slots]
+    idle = occupancy.evictable(open_kinds)
     if idle and not demand.in_the_background:
         evicted = min(idle, key=lambda runtime: (runtime.last_used_at, runtime.id))
-        why = f"the runtime that was idle longest made room on {evicted.target}"
-        return Start(open_slots[evicted.slot_id], evicted, why)
-    return Wait(True, _why_full(slots, situation))
+        slot = situation.fleet.slots[situation.fleet.places[evicted.slot_id]]
+        return Start(slot, evicted, f"the runtime that was idle longest made room on {evicted.target}")
+    return Wait(True, _why_full(kinds, situation))
 
 
 def _in_time(situation: Situation, ready: Sequence[Runtime], free: Sequence[Slot], finish_in: float) -> Take | Start:
@@ -181,9 +181,8 @@ def _preference(demand: Demand, situation: Situation, target: Target, *, is_cold
 
 
 def _soonest(mine: Sequence[Runtime], situation: Situation, ahead: int) -> float | None:
-    """When a warm runtime of the version is free for somebody who has `ahead` before them; None when nobody knows."""
-    usable = (RuntimeStatus.STARTING, RuntimeStatus.WARM)
-    known = [(situation.remaining(r), r.target) for r in mine if r.status in usable]
+    """When a runtime is free for somebody who has `ahead` before them; None when nobody knows."""
+    known = [(situation.remaining(runtime), runtime.target) for runtime in mine]
     times = sorted((seconds, target) for seconds, target in known if seconds is not None)
     if not times:
         return None
@@ -198,8 +197,9 @@ def _why_here(demand: Demand, slot: Slot, free: Sequence[Slot]) -> str:
     return f"started on {slot.target}, the {demand.prefer} of {len(targets)} free targets"
 
 
-def _why_full(slots: Mapping[str, Slot], situation: Situation) -> str:
-    targets = ", ".join(sorted({str(slot.target) for slot in slots.values()}))
-    kept = sum(r.is_idle and r.keep_warm and r.slot_id in slots for r in situation.runtimes)
-    busy = f"all {len(slots)} slots of {targets} are busy" if len(slots) > 1 else f"the slot of {targets} is busy"
+def _why_full(kinds: Sequence[SlotKind], situation: Situation) -> str:
+    targets = ", ".join(sorted({str(kind.target) for kind in kinds}))
+    count = sum(len(kind.slots) for kind in kinds)
+    kept = situation.occupancy.count_kept_idle(kinds)
+    busy = f"all {count} slots of {targets} are busy" if count > 1 else f"the slot of {targets} is busy"
     return f"{busy}, {kept} of them kept warm for other versions" if kept else busy

@@ -1,6 +1,7 @@
 """What the scheduler can tell of the future: who runs where next, when, and why not now."""
 
 import heapq
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from services.chassis.errors import ForgeError
 from services.scheduler.domain.circuit import Circuits, OpenCircuit
 from services.scheduler.domain.demand import Demand, Entry, entry_of
 from services.scheduler.domain.durations import Durations, Span
-from services.scheduler.domain.fleet import Fleet, Target
+from services.scheduler.domain.fleet import Fleet, SlotKind, Target
 from services.scheduler.domain.placement import Expectation, Expectations, Situation, Wait, place
 from services.scheduler.domain.render import Render, RenderStatus
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
@@ -86,8 +87,7 @@ class Outlook:
         expectations = await self.expectations(version, shape)
         now = self._clock.monotonic()
         return Situation(
-            fleet=self.fleet,
-            runtimes=self._runtimes.all(),
+            occupancy=self._runtimes.occupancy,
             vram_floor_gib=version.vram_floor_gib,
             expectations=expectations,
             lets_through=lambda target: self._circuits.lets_through((version.slug, version.model_version, target), now),
@@ -123,14 +123,14 @@ class Outlook:
     async def queued_seconds_per_slot(self, version: Version, demand: Demand) -> float:
         """Device time that waits for each slot a new render with this demand may run on."""
         situation = await self.situation(version)
-        slots = self.fleet.slots_for(demand, version.vram_floor_gib)
-        return self._queued_seconds(self._rivals(demand, situation), situation) / max(1, len(slots))
+        slots = sum(len(kind.slots) for kind in self.fleet.kinds_for(demand, version.vram_floor_gib))
+        return self._queued_seconds(self._rivals(demand, situation), situation) / max(1, slots)
 
     def queued_seconds_only_for(self, target: Target) -> float:
         """Device time that the queued renders are expected to take which can run on this target only."""
         total = 0.0
         for demand, count in self._queue.counts().items():
-            targets = {slot.target for slot in self.fleet.slots_for(demand, 0.0)}
+            targets = {kind.target for kind in self.fleet.kinds_for(demand, 0.0)}
             if targets == {target}:
                 span = self._durations.run((demand.slug, demand.model_version, target))
                 total += count * (span.p50 if span else Expectation().seconds)
@@ -163,9 +163,9 @@ class Outlook:
 
     def _rivals(self, demand: Demand, situation: Situation) -> set[Demand]:
         """The demands that could be met by a slot that could meet this one."""
-        mine = {slot.id for slot in self.fleet.slots_for(demand, situation.vram_floor_gib)}
+        mine = set(self.fleet.kinds_for(demand, situation.vram_floor_gib))
         return {demand} | {
-            other for other in self._queue.counts() if mine & {slot.id for slot in self.fleet.slots_for(other, 0.0)}
+            other for other in self._queue.counts() if not mine.isdisjoint(self.fleet.kinds_for(other, 0.0))
         }
 
     def _queued_seconds(self, rivals: set[Demand], situation: Situation) -> float:
@@ -174,28 +174,28 @@ class Outlook:
 
     def _wait(self, demand: Demand, situation: Situation, position: int) -> Span | None:
         """When a render at this place of the queue is expected to end, in seconds from now."""
-        slots = self.fleet.slots_for(demand, situation.vram_floor_gib)
-        if not slots:
+        kinds = self.fleet.kinds_for(demand, situation.vram_floor_gib)
+        if not kinds:
             return None
-        by_slot = {runtime.slot_id: runtime for runtime in situation.runtimes if runtime.occupies_slot}
-        found: list[float] = []
-        for quantile in ("p50", "p90"):
-            free_at: list[tuple[float, float]] = []
-            for slot in slots:
-                expectation = situation.expectation(slot.target)
-                run: float = getattr(expectation.run, quantile) if expectation.run else expectation.seconds
-                runtime = by_slot.get(slot.id)
-                begins = (situation.remaining(runtime) or 0.0) if runtime else 0.0
-                if runtime is None or not runtime.runs(demand.slug, demand.model_version):
+        found = [self._ends(demand, situation, kinds, position, quantile) for quantile in ("p50", "p90")]
+        return Span(found[0], max(found))
+
+    def _ends(
+        self, demand: Demand, situation: Situation, kinds: Sequence[SlotKind], position: int, quantile: str
+    ) -> float:
+        """When it is expected to end if the slots of these kinds serve one render after the other."""
+        free_at: list[tuple[float, float]] = []
+        for kind in kinds:
+            expectation = situation.expectation(kind.target)
+            run: float = getattr(expectation.run, quantile) if expectation.run else expectation.seconds
+            free_at += [(expectation.start_seconds, run)] * situation.occupancy.count_free(kind)
+            for runtime in situation.occupancy.occupying(kind):
+                begins = situation.remaining(runtime) or 0.0
+                if not runtime.runs(demand.slug, demand.model_version):
                     begins += expectation.start_seconds
                 free_at.append((begins, run))
-            heapq.heapify(free_at)
-            for _ in range(position - 1):
-                begins, run = free_at[0]
-                heapq.heapreplace(free_at, (begins + run, run))
-            begins, run = free_at[0]
-            found.append(round(begins + run, 1))
-        return Span(found[0], max(found))
+        begins, run = _nth_turn(free_at, position)
+        return round(begins + run, 1)
 
     def _free_in(self, runtime: Runtime, expectations: Expectations) -> float | None:
         """Seconds until a runtime can take the next render; None when nobody knows."""
@@ -229,6 +229,25 @@ class Outlook:
         runs = [span for key in keys if (span := self._durations.run(key))]
         starts = [span for key in keys if (span := self._durations.start(key))]
         return (runs[0] if runs else None), (starts[0] if starts else None)
+
+
+def _nth_turn(free_at: list[tuple[float, float]], position: int) -> tuple[float, float]:
+    """When the render at this place begins, and how long it runs, if each takes the slot that is free first.
+
+    `free_at` says of each slot when it is free and how long a render runs on it. However long the queue is, each slot
+    is looked at a few times: what surely begins before is not gone through one by one.
+    """
+    rate = sum(1.0 / run for _, run in free_at if run > 0)
+    if rate and position > 2 * len(free_at) and all(run > 0 for _, run in free_at):
+        until = (position - 1 - len(free_at)) / rate  # by then no more than `position - 1` have begun
+        rounds = [max(0, math.floor((until - begins) / run) + 1) for begins, run in free_at]
+        free_at = [(begins + n * run, run) for n, (begins, run) in zip(rounds, free_at, strict=True)]
+        position -= sum(rounds)
+    heapq.heapify(free_at)
+    for _ in range(position - 1):
+        begins, run = free_at[0]
+        heapq.heapreplace(free_at, (begins + run, run))
+    return free_at[0]
 
 
 def _of_its_shape(estimate: Estimate | None) -> Span | None:

@@ -13,6 +13,7 @@ from services.chassis.storage import StoreUnavailable
 from services.scheduler.domain.durations import Durations
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
 from services.scheduler.domain.fleet import Fleet, Slot
+from services.scheduler.domain.occupancy import Occupancy
 from services.scheduler.domain.placement import Start as StartOn
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 TEND_SECONDS = 1.0
 CHECK_SECONDS = 5.0
+
+_UsedLast = dict[tuple[str, str], tuple[float, str]]
 
 
 class Runtimes:
@@ -41,7 +44,7 @@ class Runtimes:
         on_change: Callable[[], None],
         new_id: Callable[[str], str] = random_id,
     ) -> None:
-        self.fleet = fleet
+        self.occupancy = Occupancy(fleet)
         self._placer = placer
         self._workers = workers
         self._store = store
@@ -50,7 +53,6 @@ class Runtimes:
         self._durations = durations
         self._on_change = on_change
         self._new_id = new_id
-        self._runtimes: dict[str, Runtime] = {}
         self._idle_since: dict[str, float] = {}
         """When a runtime was last used, on the clock that only grows."""
         self._starts: dict[str, Start] = {}
@@ -61,35 +63,48 @@ class Runtimes:
 
     # Looking
 
+    @property
+    def fleet(self) -> Fleet:
+        """The slots there are."""
+        return self.occupancy.fleet
+
     def all(self) -> list[Runtime]:
         """Every runtime, oldest first."""
-        return sorted(self._runtimes.values(), key=lambda runtime: runtime.id)
+        return sorted(self.occupancy.all(), key=lambda runtime: runtime.id)
 
     def get(self, runtime_id: str) -> Runtime | None:
         """A runtime, unless it is gone."""
-        return self._runtimes.get(runtime_id)
+        return self.occupancy.get(runtime_id)
 
-    def idle_release_seconds(self, runtime: Runtime) -> float | None:
+    def idle_release_seconds(self, runtime: Runtime, used_last: "_UsedLast | None" = None) -> float | None:
         """Seconds until an idle runtime frees its slot; None for one that does not.
 
-        One that is idle beside another of its version, used more lately, goes earlier: the fleet scales back in.
+        One that is idle beside another of its version, used more lately, goes earlier: the fleet scales back in. Who
+        asks for many runtimes looks up once which were `used_last`.
         """
         if not runtime.is_idle or runtime.keep_warm:
             return None
         stays = runtime.idle_release_seconds or self._policy.idle_release_seconds
         used = self._idle_since.get(runtime.id, 0.0)
-        if any(
-            other.runs(runtime.slug, runtime.model_version)
-            and other.is_idle
-            and (self._idle_since.get(other.id, 0.0), other.id) > (used, runtime.id)
-            for other in self._runtimes.values()
-        ):
+        version = runtime.slug, runtime.model_version
+        if used_last is None:
+            used_last = self._used_last(self.occupancy.usable(version, self.fleet.kinds))
+        if (used, runtime.id) < used_last.get(version, (0.0, "")):
             stays = min(stays, self._policy.scale_in_seconds)
         return max(0.0, stays - (self._clock.monotonic() - used))
 
+    def _used_last(self, runtimes: Iterable[Runtime]) -> "_UsedLast":
+        """When, and which, the idle runtime of each version was that was used last."""
+        found: _UsedLast = {}
+        for runtime in runtimes:
+            if runtime.is_idle:
+                version = runtime.slug, runtime.model_version
+                found[version] = max(found.get(version, (0.0, "")), (self._idle_since.get(runtime.id, 0.0), runtime.id))
+        return found
+
     def free_slots(self) -> list[Slot]:
         """Slots nothing occupies, in the fleet's order."""
-        taken = {runtime.slot_id for runtime in self._runtimes.values() if runtime.occupies_slot}
+        taken = {runtime.slot_id for runtime in self.occupancy.all() if runtime.occupies_slot}
         return [slot for slot in self.fleet.slots if slot.id not in taken]
 
     def missed(self) -> list[Runtime]:
@@ -98,7 +113,7 @@ class Runtimes:
 
     def starting_for(self, runtime_id: str) -> float | None:
         """How long a start has taken so far; None for a runtime that does not start."""
-        runtime, start = self._runtimes.get(runtime_id), self._starts.get(runtime_id)
+        runtime, start = self.occupancy.get(runtime_id), self._starts.get(runtime_id)
         if runtime is None or runtime.status is not RuntimeStatus.STARTING:
             return None
         if start is None:  # another scheduler starts it
@@ -156,8 +171,8 @@ class Runtimes:
 
     async def keep(self, runtime: Runtime, *, keep_warm: bool, idle_release_seconds: float | None) -> None:
         """Say how long a runtime stays warm without work."""
-        if runtime.id in self._runtimes and (keep_warm or idle_release_seconds):
-            current = self._runtimes[runtime.id]
+        if runtime.id in self.occupancy and (keep_warm or idle_release_seconds):
+            current = self.occupancy[runtime.id]
             kept = replace(
                 current,
                 keep_warm=keep_warm or current.keep_warm,
@@ -167,7 +182,7 @@ class Runtimes:
 
     def note_use(self, runtime_id: str) -> None:
         """Somebody has a runtime, or asked that it be started, for something else than a probe."""
-        if runtime_id in self._runtimes:
+        if runtime_id in self.occupancy:
             self._in_use.add(runtime_id)
 
     def is_in_use(self, runtime_id: str) -> bool:
@@ -185,7 +200,7 @@ class Runtimes:
 
     def release(self, runtime_id: str, render_id: str, *, has_run: bool = False) -> None:
         """Give a runtime back after a render, which `has_run` to its end or not."""
-        runtime = self._runtimes.get(runtime_id)
+        runtime = self.occupancy.get(runtime_id)
         if runtime is not None and runtime.render_id == render_id:
             has_run = has_run or runtime.has_run
             self._set(replace(runtime, render_id=None, has_run=has_run, last_used_at=self._clock.now()))
@@ -198,21 +213,21 @@ class Runtimes:
 
     def abandon(self, runtime_id: str) -> None:
         """Give up a start for whoever needs the slot now. One that is warm already stays."""
-        runtime = self._runtimes.get(runtime_id)
+        runtime = self.occupancy.get(runtime_id)
         if runtime is not None and runtime.status is RuntimeStatus.STARTING:
             log.info("start abandoned", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
             self._end(runtime, kindly=False)
 
     def discard(self, runtime_id: str) -> None:
         """Drop a runtime whose worker does not answer or cannot be trusted."""
-        if runtime := self._runtimes.get(runtime_id):
+        if runtime := self.occupancy.get(runtime_id):
             log.warning("runtime discarded", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
             self._miss(runtime)
             self._end(runtime, kindly=False)
 
     async def miss_no_longer(self, runtime: Runtime) -> None:
         """A runtime that was missed has been replaced, or is not wanted any more."""
-        if self._missed.pop(runtime.id, None) is not None and runtime.id not in self._runtimes:
+        if self._missed.pop(runtime.id, None) is not None and runtime.id not in self.occupancy:
             await self._forget(runtime)
 
     # Living
@@ -223,7 +238,7 @@ class Runtimes:
 
     def take_over(self, told: Iterable[Runtime]) -> None:
         """Know these runtimes, which another scheduler looks after, and no others."""
-        self._runtimes = {runtime.id: runtime for runtime in told}
+        self.occupancy = Occupancy(self.fleet, told)
         self._ring()
 
     async def tend(self) -> None:
@@ -231,8 +246,9 @@ class Runtimes:
         since_check = 0.0
         while True:
             await self._clock.sleep(TEND_SECONDS)
+            used_last = self._used_last(self.occupancy.all())
             for runtime in self.all():
-                if self.idle_release_seconds(runtime) == 0.0:
+                if self.idle_release_seconds(runtime, used_last) == 0.0:
                     log.info("runtime idle for too long", runtime_id=runtime.id, slug=runtime.slug)
                     self._end(runtime)
             since_check += TEND_SECONDS
@@ -249,7 +265,7 @@ class Runtimes:
     # Within
 
     async def _adopt(self, stored: Runtime, render_id: str | None) -> None:
-        self._runtimes[stored.id] = stored
+        self.occupancy.put(stored)
         if await self._answers(stored):
             self._set(replace(stored, last_used_at=self._clock.now(), render_id=render_id))
             self._idle_since[stored.id] = self._clock.monotonic()
@@ -259,7 +275,7 @@ class Runtimes:
             self._end(stored, kindly=False)  # its slot is free when its process is gone; nobody waits for that
 
     def _set(self, runtime: Runtime) -> Runtime:
-        self._runtimes[runtime.id] = runtime
+        self.occupancy.put(runtime)
         self._ring()
         return runtime
 
@@ -278,10 +294,10 @@ class Runtimes:
                 start.begin_to_count()
             start.tell(LoadMoment("process", "starting the worker"))
             process = await self._placer.launch(runtime_id, slot)
-            runtime = self._set(replace(self._runtimes[runtime_id], address=process.address, pid=process.pid))
+            runtime = self._set(replace(self.occupancy[runtime_id], address=process.address, pid=process.pid))
             await self._remember(runtime)
             software = await self._load(process.address, version, start)
-            warm = self._runtimes[runtime_id].moved(
+            warm = self.occupancy[runtime_id].moved(
                 RuntimeStatus.WARM,
                 startup_ms=start.elapsed_ms(),
                 software=software,
@@ -326,9 +342,9 @@ class Runtimes:
 
     async def _fail(self, runtime_id: str) -> None:
         """Keep a failed start for the status to show, without its process. Its slot is free once that is gone."""
-        if runtime := self._runtimes.get(runtime_id):
+        if runtime := self.occupancy.get(runtime_id):
             await self._bury(runtime, kindly=False)
-            current = self._runtimes.get(runtime_id)
+            current = self.occupancy.get(runtime_id)
             if current is not None and current.status is RuntimeStatus.STARTING:  # nobody ended it meanwhile
                 self._set(current.moved(RuntimeStatus.FAILED))
             log.warning("runtime failed to start", runtime_id=runtime_id, slug=runtime.slug, target=str(runtime.target))
@@ -336,7 +352,8 @@ class Runtimes:
     def _forget_failures(self, version: Version) -> None:
         for runtime in self.all():
             if not runtime.occupies_slot and runtime.runs(version.slug, version.model_version):
-                del self._runtimes[runtime.id], self._starts[runtime.id]
+                self.occupancy.remove(runtime.id)
+                del self._starts[runtime.id]
                 self._in_use.discard(runtime.id)
 
     def _end(self, runtime: Runtime, *, kindly: bool = True) -> asyncio.Task[None]:
@@ -344,7 +361,7 @@ class Runtimes:
         if runtime.id not in self._endings:
             if start := self._starts.get(runtime.id):
                 start.abandon()
-            current = self._runtimes[runtime.id]
+            current = self.occupancy[runtime.id]
             if current.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
                 self._set(current.moved(RuntimeStatus.DRAINING))
             self._endings[runtime.id] = asyncio.create_task(self._drain(current, kindly=kindly))
@@ -356,7 +373,8 @@ class Runtimes:
                 await start.over()  # until then it may have a process that nobody knows of
             await self._bury(runtime, kindly=kindly)
         finally:
-            for known in (self._runtimes, self._starts, self._endings, self._idle_since):
+            self.occupancy.remove(runtime.id)
+            for known in (self._starts, self._endings, self._idle_since):
                 known.pop(runtime.id, None)
             self._in_use.discard(runtime.id)
             self._ring()
@@ -390,7 +408,7 @@ class Runtimes:
         """Tell a worker that somebody cares, and drop it when it does not answer."""
         if runtime.status is not RuntimeStatus.WARM or runtime.is_busy or await self._answers(runtime):
             return
-        current = self._runtimes.get(runtime.id)
+        current = self.occupancy.get(runtime.id)
         if current is not None and not current.is_busy:  # one that was taken meanwhile is its attempt's to judge
             self.discard(runtime.id)
 
@@ -407,7 +425,7 @@ class Runtimes:
         return state.worker_id == runtime.id and state.state == "ready"
 
     def _note_phase(self, runtime_id: str, moment: LoadMoment) -> None:
-        if runtime := self._runtimes.get(runtime_id):
+        if runtime := self.occupancy.get(runtime_id):
             self._set(
                 replace(
                     runtime,

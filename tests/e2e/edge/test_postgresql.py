@@ -9,6 +9,8 @@ import pytest
 from tests.platforms import SVD, Platform, running
 from tests.postgresql import PostgresqlServer, a_postgresql
 
+pytestmark = pytest.mark.only_full_size
+
 FLEET = "slots:\n  - {gpu_type: B200, region: us-central1, count: 1, simulated: true, memory_gib: 180}\n"
 PASSWORD = "canary-of-the-database"
 
@@ -46,7 +48,6 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_what_was_made_before_the_move_is_there_and_what_is_made_after_it_too(platform: Platform) -> None:
     with platform.client() as client:  # with the key from before
         (before,) = client.get("/v1/renders").json()["renders"]
@@ -61,7 +62,6 @@ def test_what_was_made_before_the_move_is_there_and_what_is_made_after_it_too(pl
     assert "already runs" in text
 
 
-@pytest.mark.slow
 def test_the_operator_makes_accounts_there(platform: Platform) -> None:
     secret = platform.forge("accounts", "create", "ann").stdout.strip()
     with platform.client(secret) as client:
@@ -69,7 +69,6 @@ def test_the_operator_makes_accounts_there(platform: Platform) -> None:
     assert "PostgreSQL 1" in platform.forge("doctor", check=False).stdout
 
 
-@pytest.mark.slow
 def test_the_password_is_in_no_file_and_no_worker_has_it(platform: Platform) -> None:
     with platform.client() as client:
         client.post(f"/v1/inference/{SVD}", json=platform.small(SVD)).raise_for_status()

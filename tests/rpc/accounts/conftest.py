@@ -115,9 +115,9 @@ class Accounts:
 
 
 @pytest_asyncio.fixture
-async def accounts(tmp_path: Path, open_database: OpenDatabase) -> AsyncIterator[Accounts]:
+async def accounts(tmp_path: Path, open_database_of_all: OpenDatabase) -> AsyncIterator[Accounts]:
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(tmp_path / "accounts.sqlite", MIGRATIONS))
+        database = await stack.enter_async_context(open_database_of_all(tmp_path / "accounts.sqlite", MIGRATIONS))
         clock = StoppedClock()
         store = RememberingKeyStore(SqlKeyStore(database), clock)
         hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
@@ -128,7 +128,7 @@ async def accounts(tmp_path: Path, open_database: OpenDatabase) -> AsyncIterator
         book = AuditBook(SqlAuditStore(database), clock, keep=KEPT)
         trail = await stack.enter_async_context(
             audit_trail(
-                open_database(tmp_path / "accounts-audit.sqlite3", AUDIT_MIGRATIONS),
+                open_database_of_all(tmp_path / "accounts-audit.sqlite3", AUDIT_MIGRATIONS),
                 book,
                 clock,
                 on_failure=lambda: None,

@@ -33,7 +33,7 @@ class Servicer(rpc.RuntimeServiceServicer):
         self.is_left = asyncio.Event()
 
     async def GetFamilyStatus(self, request, context):  # noqa: N802 — as in the contract
-        self.heard.append((caller(), dict(context.invocation_metadata())))
+        self.heard.append((caller(), dict(context.invocation_metadata() or ())))
         if request.slug == "broken":
             raise ValueError
         if request.slug:

@@ -35,10 +35,10 @@ def workers():
 
 
 @pytest.fixture
-async def as_caller(tmp_path, open_database, workers):
+async def as_caller(tmp_path, open_database_of_all, workers):
     """Makes stubs that call as the edge would for a key with a scope. Runs wait until the test lets them go on."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(tmp_path / "s.sqlite3", MIGRATIONS))
+        database = await stack.enter_async_context(open_database_of_all(tmp_path / "s.sqlite3", MIGRATIONS))
         parts = parts_of(database, SystemClock(), workers, fleet=slots(H200, L40S), catalog=ProbedCatalog())
         assembly = await stack.enter_async_context(assembled(**parts))
         assert assembly.probes is not None

@@ -12,6 +12,7 @@ from services.scheduler.domain.errors import NoFreeSlot
 from services.scheduler.domain.facts import Prefer
 from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
 from services.scheduler.domain.giving_way import room_for
+from services.scheduler.domain.occupancy import Occupancy
 from services.scheduler.domain.placement import Situation, Wait
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.probe import PROBE_ACCOUNT
@@ -251,7 +252,7 @@ def test_what_is_of_use_soonest_gives_way_first():
         a_runtime(6, "alpha"),
     ]
     fleet = Fleet("test", tuple(Slot(f"s{n}", Target("T", "x"), "cpu") for n in range(1, 7)))
-    situation = Situation(fleet, others, 0.0, {}, lambda _: True, lambda _: None)
+    situation = Situation(Occupancy(fleet, others), 0.0, {}, lambda _: True, lambda _: None)
     demand = Demand("alpha", "v1", Pin(), Prefer.CHEAPEST)
     held = {"rt_1", "rt_2", "rt_3", "rt_4", "rt_5"}
     assert [runtime.id for runtime in room_for(demand, FULL, situation, held)] == ["rt_4", "rt_3", "rt_2", "rt_1"]
@@ -261,5 +262,5 @@ def test_what_is_of_use_soonest_gives_way_first():
 
 def test_nothing_gives_way_on_a_target_that_is_spared():
     fleet = Fleet("test", (Slot("s1", Target("T", "x"), "cpu"),))
-    situation = Situation(fleet, [a_runtime(1, "alpha")], 0.0, {}, lambda _: False, lambda _: None)
+    situation = Situation(Occupancy(fleet, [a_runtime(1, "alpha")]), 0.0, {}, lambda _: False, lambda _: None)
     assert room_for(Demand("alpha", "v1", Pin(), Prefer.CHEAPEST), FULL, situation, {"rt_1"}) == []

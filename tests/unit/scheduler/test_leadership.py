@@ -74,6 +74,7 @@ async def test_when_the_leader_is_killed_another_one_leads_long_before_its_lease
     assert follower.leadership.term == 2
 
 
+@pytest.mark.only_full_size
 async def test_a_leader_that_is_frozen_leads_until_its_lease_is_over(leader, follower, monkeypatch):
     monkeypatch.setattr(postgresql_leadership, "LEASE_SECONDS", 2.0)
     await asyncio.sleep(1.5)  # its lease is a short one now
@@ -92,6 +93,7 @@ async def test_a_leader_whose_session_breaks_goes_on_leading(town, leader, follo
     await leader.database.write(count_up)
 
 
+@pytest.mark.only_full_size
 @pytest.mark.parametrize("how", ["fast", "immediate"])
 async def test_a_leader_leads_on_when_the_server_is_started_again(how, stack):
     with a_postgresql() as server:

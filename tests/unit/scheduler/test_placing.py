@@ -9,6 +9,7 @@ from services.scheduler.domain.demand import Demand
 from services.scheduler.domain.durations import Durations, Span
 from services.scheduler.domain.facts import Prefer
 from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
+from services.scheduler.domain.occupancy import Occupancy
 from services.scheduler.domain.placement import Expectation, Situation, Start, Take, Wait, place
 from services.scheduler.domain.runtime import Runtime, RuntimeStatus
 
@@ -32,8 +33,7 @@ def a_runtime(slot_id, *, slug="alpha", status=RuntimeStatus.WARM, render_id=Non
 
 def a_situation(*runtimes, remaining=None, closed=(), vram=24.0, expected=None):
     return Situation(
-        fleet=FLEET,
-        runtimes=runtimes,
+        occupancy=Occupancy(FLEET, runtimes),
         vram_floor_gib=vram,
         expectations=EXPECTED if expected is None else expected,
         lets_through=lambda target: target not in closed,

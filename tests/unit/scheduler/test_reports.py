@@ -48,13 +48,13 @@ class Eager(SystemClock):
 
 
 @pytest.fixture
-def open_books(tmp_path, open_database):
+def open_books(tmp_path, open_database_of_all):
     """Opens a scheduler that reports to `books`; opening another one is its restart."""
 
     @asynccontextmanager
     async def opening(*books, workers=None, **more):
         clock = SystemClock()
-        async with open_database(tmp_path / "s.sqlite3", MIGRATIONS) as database:
+        async with open_database_of_all(tmp_path / "s.sqlite3", MIGRATIONS) as database:
             reports, reporter = reporting(database, Eager(), books)
             workers = workers or ScriptedWorkers()
             store = SqlRenderStore(database, clock, outboxes=[reports.enqueue])

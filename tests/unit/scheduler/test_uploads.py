@@ -13,8 +13,8 @@ from tests.unit.scheduler.images_bench import Desk, a_desk, a_png, data_uri
 
 
 @pytest.fixture
-async def desk(tmp_path, open_database):
-    async with a_desk(tmp_path, open_database) as desk:
+async def desk(tmp_path, open_database_of_all):
+    async with a_desk(tmp_path, open_database_of_all) as desk:
         yield desk
 
 
@@ -95,8 +95,8 @@ async def test_a_deleted_upload_is_gone_with_its_bytes(desk: Desk):
         await desk.uploads.delete("ann", upload.id)
 
 
-async def test_an_account_keeps_so_many_files_and_no_more(tmp_path, open_database):
-    async with a_desk(tmp_path, open_database, max_count=2) as desk:
+async def test_an_account_keeps_so_many_files_and_no_more(tmp_path, open_database_of_all):
+    async with a_desk(tmp_path, open_database_of_all, max_count=2) as desk:
         first = await desk.uploads.create("ann", "", a_png())
         desk.clock.pass_by(hours=1)
         await desk.uploads.create("ann", "", a_png())
@@ -109,9 +109,9 @@ async def test_an_account_keeps_so_many_files_and_no_more(tmp_path, open_databas
         await desk.uploads.create("ann", "", a_png())
 
 
-async def test_an_account_keeps_so_many_bytes_and_no_more(tmp_path, open_database):
+async def test_an_account_keeps_so_many_bytes_and_no_more(tmp_path, open_database_of_all):
     data = a_png()
-    async with a_desk(tmp_path, open_database, max_bytes=2 * len(data)) as desk:
+    async with a_desk(tmp_path, open_database_of_all, max_bytes=2 * len(data)) as desk:
         for _ in range(2):
             await desk.uploads.create("ann", "", data)
         with pytest.raises(UploadsFull) as caught:
@@ -119,8 +119,8 @@ async def test_an_account_keeps_so_many_bytes_and_no_more(tmp_path, open_databas
         assert caught.value.metadata == {"quota": "max_upload_bytes"}
 
 
-async def test_many_at_once_do_not_slip_past_the_limit(tmp_path, open_database):
-    async with a_desk(tmp_path, open_database, max_count=3) as desk:
+async def test_many_at_once_do_not_slip_past_the_limit(tmp_path, open_database_of_all):
+    async with a_desk(tmp_path, open_database_of_all, max_count=3) as desk:
         sent = [desk.uploads.create("ann", "", a_png()) for _ in range(12)]
         made = await asyncio.gather(*sent, return_exceptions=True)
         assert sum(not isinstance(one, BaseException) for one in made) == 3

@@ -16,8 +16,8 @@ DAY = 86400
 
 
 @pytest.fixture
-async def office(tmp_path, open_database):
-    async with a_post_office(tmp_path, open_database) as office:
+async def office(tmp_path, open_database_of_all):
+    async with a_post_office(tmp_path, open_database_of_all) as office:
         yield office
 
 
@@ -43,8 +43,8 @@ async def test_what_happens_is_delivered_signed(office):
     assert headers["webhook-signature"] == signed_now
 
 
-async def test_what_is_written_is_delivered_without_waiting_for_a_look(tmp_path, open_database):
-    async with a_post_office(tmp_path, open_database, is_woken=True) as office:
+async def test_what_is_written_is_delivered_without_waiting_for_a_look(tmp_path, open_database_of_all):
+    async with a_post_office(tmp_path, open_database_of_all, is_woken=True) as office:
         await office.webhook()
         async with office.open():
             for seq in range(1, 31):
@@ -110,8 +110,8 @@ async def test_every_try_is_signed_for_its_own_time(office):
     assert headers["webhook-signature"] == signed
 
 
-async def test_chance_spreads_the_tries(tmp_path, open_database):
-    async with a_post_office(tmp_path, open_database, luck=1.0) as office:
+async def test_chance_spreads_the_tries(tmp_path, open_database_of_all):
+    async with a_post_office(tmp_path, open_database_of_all, luck=1.0) as office:
         await office.webhook()
         office.receivers.answers = lambda _: BROKEN
         await office.happens(some_render())
@@ -249,14 +249,14 @@ async def test_a_delivery_that_was_made_can_be_replayed(office):
     assert office.receivers.ids == [(await office.the_one()).id] * 2
 
 
-async def test_a_crash_in_the_middle_repeats_the_delivery_under_its_id(tmp_path, open_database):
-    async with a_post_office(tmp_path, open_database) as first:
+async def test_a_crash_in_the_middle_repeats_the_delivery_under_its_id(tmp_path, open_database_of_all):
+    async with a_post_office(tmp_path, open_database_of_all) as first:
         await first.webhook()
         first.receivers.silent.add(URL)
         await first.happens(some_render())
         async with first.open():
             await until(lambda: first.receivers.open == 1)
-    async with a_post_office(tmp_path, open_database) as second:
+    async with a_post_office(tmp_path, open_database_of_all) as second:
         assert (await second.the_one()).tries == 0
         async with second.open():
             await second.quiet()

@@ -11,8 +11,8 @@ from tests.unit.scheduler.webhooks_bench import BROKEN, NOON, URL, a_post_office
 
 
 @pytest.fixture
-async def office(tmp_path, open_database):
-    async with a_post_office(tmp_path, open_database) as office:
+async def office(tmp_path, open_database_of_all):
+    async with a_post_office(tmp_path, open_database_of_all) as office:
         yield office
 
 
