@@ -125,7 +125,7 @@ def _bill_from_the_last_restart(patch: Patch) -> None:
 
 
 def _serve_first_come_first(patch: Patch) -> None:
-    patch(Shares, "used", lambda *_: 0.0)
+    patch(Shares, "weight", lambda *_: 0.0)
 
 
 def _let_given_up_attempts_go_on(patch: Patch) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from services.scheduler.domain.facts import Prefer
@@ -23,6 +24,14 @@ class Demand:
     prefer: Prefer
     targets: tuple[Target, ...] = ()
     in_the_background: bool = False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Worked out once: queues look demands up again and again."""
+        return hash((self.slug, self.model_version, self.pin, self.prefer, self.targets, self.in_the_background))
 
     def admits(self, target: Target) -> bool:
         """Whether such a render may run on `target`."""

@@ -115,6 +115,19 @@ class Fleet:
         """The kinds of slots that may serve a request."""
         return [kind for kind in self.kinds if wish.admits(kind.target) and kind.slots[0].fits(vram_floor_gib)]
 
+    def kinds_admitted(self, pin: Pin, targets: tuple[Target, ...]) -> frozenset[SlotKind]:
+        """The kinds of slots that whoever has this pin and chose these targets, or any, could have."""
+        known = self._admitted.get((pin, targets))
+        if known is None:
+            known = self._admitted[pin, targets] = frozenset(
+                kind for kind in self.kinds if pin.admits(kind.target) and (not targets or kind.target in targets)
+            )
+        return known
+
+    @cached_property
+    def _admitted(self) -> dict[tuple[Pin, tuple[Target, ...]], frozenset[SlotKind]]:
+        return {}
+
     def slots_for(self, wish: Wish, vram_floor_gib: float) -> Sequence[Slot]:
         """The slots that may serve a request."""
         return [slot for kind in self.kinds_for(wish, vram_floor_gib) for slot in kind.slots]

@@ -32,6 +32,7 @@ class Occupancy:
         self._usable: defaultdict[tuple[_Version, SlotKind], dict[str, Runtime]] = defaultdict(dict)
         """Those that are warm or start."""
         self._kept_idle: Counter[SlotKind] = Counter()
+        self._idle_or_unclaimed: Counter[SlotKind] = Counter()
         for runtime in runtimes:
             self.put(runtime)
 
@@ -61,6 +62,10 @@ class Occupancy:
     def all(self) -> ValuesView[Runtime]:
         """Every runtime."""
         return self._runtimes.values()
+
+    def kinds_with_room(self) -> set[SlotKind]:
+        """The kinds with a slot that is free, or whose runtime nobody uses: anything placed goes to one of them."""
+        return {kind for kind in self.fleet.kinds if self._free[kind] or self._idle_or_unclaimed[kind]}
 
     def free(self, kinds: Iterable[SlotKind]) -> list[Slot]:
         """The first free slot of each kind that has one."""
@@ -105,6 +110,8 @@ class Occupancy:
         used = runtime.last_used_at.timestamp()
         if runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
             _keep(self._usable[version, kind], runtime.id, runtime, is_there=is_there)
+        if runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM) and not runtime.is_busy:
+            self._idle_or_unclaimed[kind] += 1 if is_there else -1
         if runtime.is_idle:
             _keep(self._ready[version, kind], (-used, runtime.id), runtime, is_there=is_there)
             if runtime.keep_warm:

@@ -20,11 +20,25 @@ class Shares:
         """By account: seconds, and the moment they were counted for."""
         self._reserved: dict[str, tuple[str, float]] = {}
         """By render: its account, and the seconds it is expected to take in all."""
+        self._changed: set[str] = set()
 
     def used(self, account: str, now: float) -> float:
         """Seconds of device time that count for the account at the monotonic moment `now`."""
         seconds, at = self._used.get(account, (0.0, now))
         return seconds * math.exp2(-(now - at) / HALF_LIFE_SECONDS)
+
+    def weight(self, account: str) -> float:
+        """A number that is the higher, the more counts for an account, at whatever moment: it stays while time goes by.
+
+        What was used is halved in the same time for all; this is the logarithm of what it was before that began.
+        """
+        seconds, at = self._used.get(account, (0.0, 0.0))
+        return math.log2(seconds) + at / HALF_LIFE_SECONDS if seconds > 0 else -math.inf
+
+    def changed(self) -> set[str]:
+        """The accounts of which something else counts than at the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def reserve(self, render_id: str, account: str, seconds: float, now: float) -> None:
         """A render of the account begins that is expected to take so long."""
@@ -48,10 +62,12 @@ class Shares:
 
     def take_over(self, used: Mapping[str, float], now: float) -> None:
         """Know that these seconds count for the accounts, and nothing else."""
+        self._changed |= self._used.keys() | used.keys()
         self._used = {account: (seconds, now) for account, seconds in used.items()}
         self._reserved = {}
 
     def _add(self, account: str, seconds: float, now: float) -> None:
+        self._changed.add(account)
         self._used[account] = (max(0.0, self.used(account, now) + seconds), now)
 
 

@@ -14,7 +14,7 @@ from services.scheduler.domain.circuit import Circuits
 from services.scheduler.domain.demand import Demand, Entry
 from services.scheduler.domain.durations import Durations
 from services.scheduler.domain.facts import AttemptRecord, Outcome, Phase
-from services.scheduler.domain.fleet import Target
+from services.scheduler.domain.fleet import SlotKind, Target
 from services.scheduler.domain.placement import Expectation, Situation, Start, Take, Wait, place
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, WAITING, Lease, Render, RenderStatus
@@ -160,9 +160,15 @@ class Dispatcher:
         ahead: dict[Demand, int] = {}
         passed_over: list[Entry] = []
         barred = self.accounts_at_their_limit()
+        rooms: set[SlotKind] | None = None
         self._giving_way.look_again()
         try:
-            while entry := self._queue.next(self._shares, self._clock.monotonic(), blocked, barred):
+            while True:
+                if rooms != (rooms := self._runtimes.occupancy.kinds_with_room()):
+                    blocked |= self._without_room(rooms)
+                entry = self._queue.next(self._shares, blocked, barred)
+                if entry is None:
+                    return
                 waits = await self._place(entry, ahead.get(entry.demand, 0))
                 if waits is not None and waits.is_full:
                     blocked.add(entry.demand)
@@ -175,6 +181,13 @@ class Dispatcher:
         finally:
             for entry in passed_over:
                 self._queue.put_back(entry)
+
+    def _without_room(self, rooms: set[SlotKind]) -> set[Demand]:
+        """What need not be looked at, since no slot it could have has room; all must be while probes may make some."""
+        if self.probes_under_way():
+            return set()
+        admitted = self._runtimes.fleet.kinds_admitted
+        return {demand for demand in self._queue.demands() if rooms.isdisjoint(admitted(demand.pin, demand.targets))}
 
     def accounts_at_their_limit(self) -> set[str]:
         """The accounts that run as many renders at once as they may."""

@@ -3,6 +3,7 @@
 What waits in the background comes after all others, and is in nobody's way: nobody counts it.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from sortedcontainers import SortedList
 
 from services.scheduler.domain.demand import Demand, Entry, entry_of
 from services.scheduler.domain.render import Render
+from services.scheduler.domain.rota import Lines, Rota
 from services.scheduler.domain.shares import Shares
 
 
@@ -19,10 +21,14 @@ class Queue:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._lines: _Lines = {}
-        """Those whose turn may come, by account and demand, in order."""
-        self._aside: _Lines = {}
-        """Those that are passed over for now."""
+        self._rotas = {False: Rota(), True: Rota()}
+        """Those whose turn may come: in the foreground, and in the background."""
+        self._aside: dict[str, Lines] = {}
+        """Those that are passed over for now, by account."""
+        self._counts: Counter[Demand] = Counter()
+        self._counts_by_account: dict[str, Counter[Demand]] = {}
+        self._foreground: Counter[str] = Counter()
+        """How many of each account do not wait in the background."""
         self._ends: SortedList = SortedList()
         """(when, render id) of those that are given up some day."""
 
@@ -39,14 +45,24 @@ class Queue:
             return
         entry = entry_of(render)
         self._entries[entry.render_id] = entry
-        _join(self._lines, entry)
+        self._rotas[entry.demand.in_the_background].join(entry)
+        self._count(entry, 1)
         if entry.give_up_at is not None:
             self._ends.add((entry.give_up_at, entry.render_id))
 
     def drop(self, render_id: str) -> None:
         """Take a render out that no longer waits, if it is here."""
-        if entry := self._entries.pop(render_id, None):
-            self._remove(entry)
+        entry = self._entries.get(render_id)
+        if entry is None:
+            return
+        if self._is_aside(entry):
+            self._take_back(entry)
+        else:
+            self._rotas[entry.demand.in_the_background].leave(entry)
+        del self._entries[render_id]
+        self._count(entry, -1)
+        if entry.give_up_at is not None:
+            self._ends.remove((entry.give_up_at, render_id))
 
     def ids(self) -> set[str]:
         """Every render that waits."""
@@ -58,17 +74,15 @@ class Queue:
 
     def count(self, account: str) -> int:
         """How many renders of an account wait."""
-        return sum(len(line) for where in self._both for line in where.get(account, {}).values())
+        return self._counts_by_account.get(account, Counter()).total()
+
+    def demands(self) -> Collection[Demand]:
+        """Whatever those that wait ask for."""
+        return self._counts.keys()
 
     def counts(self) -> dict[Demand, int]:
         """How many renders wait, by what they ask for, without those in the background."""
-        found: dict[Demand, int] = {}
-        for where in self._both:
-            for lines in where.values():
-                for demand, line in lines.items():
-                    if not demand.in_the_background:
-                        found[demand] = found.get(demand, 0) + len(line)
-        return found
+        return {demand: count for demand, count in self._counts.items() if not demand.in_the_background}
 
     def oldest(self) -> datetime | None:
         """Since when the one waits that has waited longest, without those in the background."""
@@ -77,12 +91,7 @@ class Queue:
 
     def counts_of(self, demand: Demand) -> dict[str, int]:
         """How many renders of each account wait that ask for `demand`."""
-        found: dict[str, int] = {}
-        for where in self._both:
-            for account, lines in where.items():
-                if demand in lines:
-                    found[account] = found.get(account, 0) + len(lines[demand])
-        return found
+        return {account: counts[demand] for account, counts in self._counts_by_account.items() if demand in counts}
 
     def overdue(self, now: datetime) -> Iterator[str]:
         """Renders that have waited too long, the longest first."""
@@ -91,78 +100,68 @@ class Queue:
                 return
             yield render_id
 
-    def next(self, shares: Shares, now: float, blocked: Collection[Demand], barred: Collection[str]) -> Entry | None:
+    def next(self, shares: Shares, blocked: Collection[Demand], barred: Collection[str]) -> Entry | None:
         """Whose turn it is: of the accounts that have something to run, the one below its share the most.
 
         Demands that are `blocked` and accounts that are `barred` are passed over. Those in the background are last.
         """
-        best: tuple[bool, float, tuple[int, str]] | None = None
-        for account, lines in self._lines.items():
-            if account in barred:
-                continue
-            firsts: list[Any] = [
-                (demand.in_the_background, line[0]) for demand, line in lines.items() if demand not in blocked
-            ]
-            if not firsts:
-                continue
-            is_last, first = min(firsts)
-            if best is None or (is_last, shares.used(account, now), first) < best:
-                best = (is_last, shares.used(account, now), first)
-        return None if best is None else self._entries[best[2][1]]
+        if all(demand in blocked for demand in self._counts):
+            return None
+        changed = shares.changed()
+        for rota in self._rotas.values():
+            rota.reorder(shares, changed)
+        return self._rotas[False].next(blocked, barred) or self._rotas[True].next(blocked, barred)
 
     def set_aside(self, entry: Entry) -> None:
         """Pass a render over until it is put back."""
-        _leave(self._lines, entry)
-        _join(self._aside, entry)
+        self._rotas[entry.demand.in_the_background].leave(entry)
+        self._aside.setdefault(entry.account, Lines()).join(entry)
 
     def put_back(self, entry: Entry) -> None:
         """Have a render that was set aside take part again, if it still waits."""
-        if _stands_in(self._aside, entry):
-            _leave(self._aside, entry)
-            _join(self._lines, entry)
+        if self._is_aside(entry):
+            self._take_back(entry)
+            self._rotas[entry.demand.in_the_background].join(entry)
 
     def position(self, entry: Entry, rivals: Collection[Demand]) -> int:
         """About which place a render has, or would have, among those that ask for one of `rivals`; 1 is next.
 
         Accounts take turns, so each other account has at most as many before it as it has itself.
         """
-        before, others = 0, dict[str, int]()
-        for where in self._both:
-            for account, lines in where.items():
-                for demand, line in lines.items():
-                    if demand not in rivals or demand.in_the_background > entry.demand.in_the_background:
-                        continue
-                    if account == entry.account:
-                        before += line.bisect_left(entry.order)
-                    else:
-                        others[account] = others.get(account, 0) + len(line)
-        return 1 + before + sum(min(waiting, before) for waiting in others.values())
+        in_the_background = entry.demand.in_the_background
+        asked = [demand for demand in self._counts if in_the_background or not demand.in_the_background]
+        relevant = {demand for demand in asked if demand in rivals}
+        mine = [*(rota.lines_of(entry.account) for rota in self._rotas.values()), self._aside.get(entry.account)]
+        before = sum(lines.count_before(entry, relevant) for lines in mine if lines is not None)
+        if not before:
+            return 1
+        if len(relevant) < len(asked):
+            waiting = {
+                account: sum(count for demand, count in counts.items() if demand in relevant)
+                for account, counts in self._counts_by_account.items()
+            }
+        elif in_the_background:
+            waiting = {account: counts.total() for account, counts in self._counts_by_account.items()}
+        else:
+            waiting = self._foreground
+        return 1 + before + sum(min(n, before) for account, n in waiting.items() if account != entry.account)
 
-    @property
-    def _both(self) -> tuple["_Lines", "_Lines"]:
-        return self._lines, self._aside
+    def _count(self, entry: Entry, change: int) -> None:
+        mine = self._counts_by_account.setdefault(entry.account, Counter())
+        counted: list[tuple[Counter[Any], Any]] = [(self._counts, entry.demand), (mine, entry.demand)]
+        if not entry.demand.in_the_background:
+            counted.append((self._foreground, entry.account))
+        for counter, what in counted:
+            counter[what] += change
+            if not counter[what]:
+                del counter[what]
+        if not mine:
+            del self._counts_by_account[entry.account]
 
-    def _remove(self, entry: Entry) -> None:
-        _leave(self._aside if _stands_in(self._aside, entry) else self._lines, entry)
-        if entry.give_up_at is not None:
-            self._ends.remove((entry.give_up_at, entry.render_id))
+    def _is_aside(self, entry: Entry) -> bool:
+        return entry.account in self._aside and entry in self._aside[entry.account]
 
-
-_Lines = dict[str, dict[Demand, SortedList]]
-
-
-def _stands_in(where: _Lines, entry: Entry) -> bool:
-    return entry.order in where.get(entry.account, {}).get(entry.demand, ())
-
-
-def _join(where: _Lines, entry: Entry) -> None:
-    where.setdefault(entry.account, {}).setdefault(entry.demand, SortedList()).add(entry.order)
-
-
-def _leave(where: _Lines, entry: Entry) -> None:
-    lines = where[entry.account]
-    lines[entry.demand].remove(entry.order)
-    if not lines[entry.demand]:
-        del lines[entry.demand]
-    if not lines:
-        del where[entry.account]
+    def _take_back(self, entry: Entry) -> None:
+        self._aside[entry.account].leave(entry)
+        if not self._aside[entry.account]:
+            del self._aside[entry.account]

@@ -216,7 +216,7 @@ def test_what_waits_in_the_background_comes_after_all_others_whatever_its_share(
     for render in (a_waiting("1", PROBE_ACCOUNT, "prb_1"), a_waiting("2"), a_waiting("3")):
         queue.note(render, waits=True)
     order = []
-    while entry := queue.next(shares, 0.0, (), ()):
+    while entry := queue.next(shares, (), ()):
         order.append(entry.render_id)
         queue.note(a_waiting(entry.render_id, entry.account), waits=False)
     assert order == ["2", "3", "1"]

@@ -70,6 +70,8 @@ def test_every_question_is_answered_as_if_each_runtime_were_looked_at(happened):
         assert occupancy.count_free(kind) == len(free)
         idle = [runtime for runtime in here if runtime.is_idle]
         assert occupancy.count_kept_idle([kind]) == sum(runtime.keep_warm for runtime in idle)
+        unused = any(r.status in (RuntimeStatus.WARM, RuntimeStatus.STARTING) and not r.is_busy for r in here)
+        assert (kind in occupancy.kinds_with_room()) == bool(free or unused)
         evictable = best([r for r in idle if not r.keep_warm], lambda r: (r.last_used_at, r.id))
         assert occupancy.evictable([kind]) == ([evictable] if evictable else [])
         newest = {}

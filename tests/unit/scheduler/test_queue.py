@@ -34,7 +34,7 @@ def handed_out(queue, shares, count, *, seconds=60.0):
     """The next renders, each taken to last as long as the others."""
     given_out = []
     for _ in range(count):
-        entry = queue.next(shares, 0.0, (), ())
+        entry = queue.next(shares, (), ())
         shares.reserve(entry.render_id, entry.account, seconds, 0.0)
         queue.note(a_waiting(entry.render_id, entry.account), waits=False)
         given_out.append(entry)
@@ -42,7 +42,7 @@ def handed_out(queue, shares, count, *, seconds=60.0):
 
 
 def next_name(queue, blocked=(), barred=()):
-    entry = queue.next(Shares(), 0.0, blocked, barred)
+    entry = queue.next(Shares(), blocked, barred)
     return entry and entry.render_id
 
 
@@ -158,7 +158,7 @@ def comparisons_of_next(waiting):
         *(a_waiting(CountedName(f"a{number:05}")) for number in range(waiting)), a_waiting(CountedName("b"), "bob")
     )
     before = next(CountedName.compared)
-    queue.next(Shares(), 0.0, (), ())
+    queue.next(Shares(), (), ())
     return next(CountedName.compared) - before
 
 
@@ -236,7 +236,7 @@ def test_whatever_comes_and_goes_the_queue_says_what_a_plain_list_would_say(step
         assert sum(queue.counts().values()) == queue.count("ann") + queue.count("bob") == len(same.entries)
         assert set(queue.overdue(NOON)) == {name for name, entry in same.entries.items() if entry.give_up_at}
         for blocked in ((), {entry_of(a_waiting("x", pin=H200)).demand}):
-            assert queue.next(Shares(), 0.0, blocked, ()) == same.next(blocked)
+            assert queue.next(Shares(), blocked, ()) == same.next(blocked)
 
 
 @pytest.mark.parametrize("change", [{"affordable": (Target("H200", "eu-north2"),)}, {"pin": H200}, {"slug": "beta"}])

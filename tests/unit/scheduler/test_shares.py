@@ -1,5 +1,8 @@
 """Who has used how much of the devices."""
 
+import itertools
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +115,28 @@ def test_a_day_that_is_taken_over_is_spent_until_its_oldest_use_is_free():
     assert mine.of_all(7.0) == {"ann": (15.0, DAY_SECONDS - 900.0)}
     assert mine.spent("old", 7.0) == 0.0
     assert mine.spent("ann", 7.0 + DAY_SECONDS - 899.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ann", "bob", "cy"]), seconds, seconds), max_size=20), seconds)
+def test_who_weighs_more_has_used_more_at_whatever_moment(uses, later):
+    shares, now = Shares(), 0.0
+    for account, amount, passed in uses:
+        now += passed
+        shares.remember(account, amount, 0.0, now)
+    for one, other in itertools.permutations(["ann", "bob", "cy"], 2):
+        if shares.used(one, now) > shares.used(other, now) * (1 + 1e-6):
+            assert shares.weight(one) > shares.weight(other)
+            assert shares.used(one, now + later) >= shares.used(other, now + later)
+    assert shares.weight("nobody") == -math.inf
+
+
+def test_whoever_keeps_an_order_hears_once_of_each_account_whose_share_has_changed():
+    shares = Shares()
+    shares.reserve("r1", "ann", 5.0, 0.0)
+    shares.remember("bob", 5.0, 0.0, 0.0)
+    assert shares.changed() == {"ann", "bob"}
+    assert shares.changed() == set()
+    shares.settle("r1", 5.0, 1.0)
+    assert shares.changed() == {"ann"}
+    shares.take_over({"cy": 1.0}, 2.0)
+    assert shares.changed() == {"ann", "bob", "cy"}
