@@ -185,10 +185,10 @@ def house(slots: int, accounts: int, renders: int, seed: str = "forge") -> House
 
 def decisions(slots: int, accounts: int, renders: int, count: int) -> Iterator[str]:
     """The cost of a decision on a fleet that is full: each render that ends makes room for one that waits."""
-    made = house(slots, accounts, renders)
+    made = house(slots, accounts, slots + renders)
     made.place_all(slots)
     made.cpu_seconds.clear()
-    for _ in range(count):
+    for _ in range(min(count, renders)):
         made.go_on(count_until=0.0)
         made.place_all(1)
     took = sorted(made.cpu_seconds)
