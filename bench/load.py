@@ -140,9 +140,10 @@ class Callers:
         request = pb.GetRenderRequest(render_id=render_id)
         return (await self._renders.GetRender(request, metadata=_as(caller))).last_seq
 
-    async def cancel(self, caller: int, render_id: str) -> None:
-        """Cancel a render."""
+    async def end(self, caller: int, render_id: str) -> None:
+        """Cancel a render, and wait until it has told all."""
         await self._renders.CancelRender(pb.CancelRenderRequest(render_id=render_id), metadata=_as(caller))
+        await self.follow(caller, render_id)
 
     async def list(self, caller: int) -> None:
         """List the newest fifty of an account."""
@@ -211,8 +212,7 @@ class Measuring:
             await asyncio.sleep(self._options.seconds)
             after = [await callers.last_seq(*render) for render in running]
         row.count = sum(after) - sum(before)
-        for render in running:
-            await callers.cancel(*render)
+        await asyncio.gather(*(callers.end(*render) for render in running))
         return row
 
     def _row(self, kind: str) -> Row:
