@@ -173,3 +173,23 @@ def test_durations_are_those_seen_lately_in_the_middle_and_for_nine_of_ten():
     assert durations.start(key) is None
     durations.started(key, 5.0)
     assert durations.start(key) == Span(5.0, 5.0)
+
+
+def test_a_large_fleet_is_not_gone_through_slot_by_slot():
+    targets = [Target(f"GPU{number}", "x") for number in range(3)]
+    fleet = Fleet("large", tuple(Slot(f"s{n}", targets[n % 3], "cuda:0", 80.0) for n in range(3_000)))
+    busy = [
+        Runtime(f"rt-{n}", "alpha", "v1", f"s{n}", targets[n % 3], RuntimeStatus.WARM, NOON, NOON, render_id="r")
+        for n in range(2_999)
+    ]
+    asked = []
+    situation = Situation(
+        occupancy=Occupancy(fleet, busy),
+        vram_floor_gib=24.0,
+        expectations={},
+        lets_through=lambda target: asked.append(target) or True,
+        remaining=lambda _: None,
+    )
+    choice = place(replace(ALPHA, pin=Pin()), situation, ahead=0)
+    assert choice.slot.id == "s2999"
+    assert asked == targets

@@ -12,6 +12,7 @@ from services.scheduler.domain.demand import entry_of
 from services.scheduler.domain.facts import Priority
 from services.scheduler.domain.fleet import Pin, Target
 from services.scheduler.domain.render import Render
+from services.scheduler.domain.rota import Lines
 from services.scheduler.domain.shares import Shares
 from services.scheduler.usecases.queue import Queue
 
@@ -244,3 +245,33 @@ def test_renders_that_ask_for_something_else_are_blocked_on_their_own(change):
     plain = a_waiting("1")
     assert entry_of(plain).demand == entry_of(a_waiting("2", "bob", priority=Priority.LOW)).demand
     assert entry_of(plain).demand != entry_of(replace(plain, **change)).demand
+
+
+def test_whose_turn_it_is_is_found_without_looking_at_every_account(monkeypatch):
+    renders = [a_waiting(f"r{number:04}", f"account-{number % 1_000}") for number in range(5_000)]
+    queue, shares = a_queue(*renders), Shares()
+    for number in range(1_000):
+        shares.remember(f"account-{number}", 10.0 + number, 0.0, 0.0)
+    looked_at = []
+    first_not = Lines.first_not
+
+    def noted(self, blocked):
+        looked_at.append(self)
+        return first_not(self, blocked)
+
+    monkeypatch.setattr(Lines, "first_not", noted)
+    assert [entry.account for entry in handed_out(queue, shares, 3)] == ["account-0", "account-1", "account-2"]
+    assert len(looked_at) == 3
+    assert queue.next(shares, {entry_of(renders[0]).demand}, ()) is None
+    assert len(looked_at) == 3, "when everything is blocked, nobody need be looked at"
+
+
+def test_a_share_that_changes_changes_whose_turn_it_is():
+    queue, shares = a_queue(a_waiting("a1", "ann"), a_waiting("b1", "bob"), a_waiting("b2", "bob")), Shares()
+    shares.remember("ann", 5.0, 0.0, 0.0)
+    assert queue.next(shares, (), ()).account == "bob"
+    shares.remember("bob", 9.0, 0.0, 0.0)
+    assert queue.next(shares, (), ()).account == "ann"
+    assert queue.next(Shares(), (), ()).account == "ann", "other shares are other turns"
+    queue.drop("a1")
+    assert queue.next(shares, (), ()).account == "bob"
