@@ -79,6 +79,7 @@ from services.scheduler.webhook_servicer import WebhookServicer
 
 log = structlog.get_logger()
 
+_LOOK_SECONDS = 0.05
 LED_SERVICES = ("forge.scheduler.v1.RuntimeService", "forge.scheduler.v1.ProbeService")
 """What only the replica that leads can answer: it alone knows the runtimes as they are."""
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
@@ -220,6 +221,10 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
         if leadership is not None:
             elsewhere = partial(_elsewhere, assembly.reign, leadership)
             relay = await stack.enter_async_context(Relay("scheduler", LED_SERVICES, elsewhere, trust))
+            while leadership.leader is None or not (assembly.reign.is_settled or leadership.term is None):
+                if told_to_stop.is_set():
+                    return
+                await clock.sleep(_LOOK_SECONDS)  # whoever calls from now on finds somebody who leads
         await stack.enter_async_context(
             serving(
                 settings.scheduler_address,

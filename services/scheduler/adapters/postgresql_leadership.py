@@ -44,7 +44,8 @@ _RENEW = f"""
 """  # noqa: S608 — no part of it is from outside
 _LOOK = f"""
     SELECT term, address,
-        until < {_NOW} AND pg_postmaster_start_time() < clock_timestamp() - interval '5 seconds' AS is_over,
+        until = 0
+            OR until < {_NOW} AND pg_postmaster_start_time() < clock_timestamp() - interval '5 seconds' AS is_over,
         session_since::timestamptz > pg_postmaster_start_time() AND NOT EXISTS (
             SELECT FROM pg_stat_activity WHERE pid = session_pid AND backend_start = session_since::timestamptz
         ) AS is_gone
