@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # grpc classes are generic in their stubs only
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -25,6 +26,7 @@ _PASSED_ON = frozenset(
         "idempotency-key",
     }
 )
+_TOGETHER_SECONDS = 0.05
 _DETAILS = "grpc-status-details-bin"
 Elsewhere = Callable[[], str | None]
 """Where calls are answered now, "host:port"; None for here. Raises NobodyLeads."""
@@ -93,8 +95,9 @@ class Relay(aio.ServerInterceptor):
             try:
                 other, metadata = await opened(context)
                 call = other.unary_unary(method)(request, metadata=metadata, timeout=context.time_remaining())
+                answer = await call
                 await context.send_initial_metadata(_own(await call.initial_metadata()))
-                return await call
+                return answer
             except aio.AioRpcError as answer:
                 return await _repeat(answer, context)
             except ForgeError as error:
@@ -105,9 +108,16 @@ class Relay(aio.ServerInterceptor):
                 other, metadata = await opened(context)
                 call = other.unary_stream(method)(request, metadata=metadata, timeout=context.time_remaining())
                 try:
-                    await context.send_initial_metadata(_own(await call.initial_metadata()))
-                    async for message in call:
+                    first = asyncio.ensure_future(call.read())
+                    said = _own(await call.initial_metadata())
+                    # A refusal comes with it. Where neither that nor a message does, the caller is to see it begin.
+                    await asyncio.wait({first}, timeout=_TOGETHER_SECONDS)
+                    if not first.done() or not first.exception():
+                        await context.send_initial_metadata(said)
+                    message: Any = await first
+                    while message is not aio.EOF:
                         yield message
+                        message = await call.read()
                 finally:
                     call.cancel()
             except aio.AioRpcError as answer:

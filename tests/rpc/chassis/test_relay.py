@@ -42,6 +42,11 @@ class Servicer(rpc.RuntimeServiceServicer):
         return pb.FamilyStatus(slug=self.name)
 
     async def WatchFamily(self, request, context):  # noqa: N802 — as above
+        if request.slug == "silent":
+            await context.send_initial_metadata((("x-said-by", self.name),))
+            await asyncio.Event().wait()
+        if request.slug:
+            raise InvalidInput([Violation("slug", "is none")])
         try:
             for number in range(2):
                 yield pb.FamilyStatus(slug=f"{self.name} {number}")
@@ -131,6 +136,20 @@ async def test_events_come_as_they_are_told_and_who_leaves_is_missed(open_pair):
     call.cancel()
     async with asyncio.timeout(5):
         await leader.is_left.wait()
+
+
+async def test_a_stream_that_is_refused_never_begins(open_pair):
+    stub, _, _ = await open_pair()
+    call = stub.WatchFamily(pb.WatchFamilyRequest(slug="x"))
+    assert to_error(await failed(anext(aiter(call))), "scheduler").reason == "INVALID_INPUT"
+    assert not await call.initial_metadata(), "what came was the refusal alone"
+
+
+async def test_a_stream_that_says_nothing_yet_is_seen_to_begin(open_pair):
+    stub, _, _ = await open_pair()
+    call = stub.WatchFamily(pb.WatchFamilyRequest(slug="silent"))
+    async with asyncio.timeout(5):
+        assert dict(await call.initial_metadata())["x-said-by"] == "leader"
 
 
 async def test_what_a_sibling_asks_on_its_own_account_is_asked_in_the_name_of_the_replica(open_pair, trust):
