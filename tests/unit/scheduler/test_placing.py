@@ -191,5 +191,6 @@ def test_a_large_fleet_is_not_gone_through_slot_by_slot():
         remaining=lambda _: None,
     )
     choice = place(replace(ALPHA, pin=Pin()), situation, ahead=0)
+    assert isinstance(choice, Start)
     assert choice.slot.id == "s2999"
     assert asked == targets
