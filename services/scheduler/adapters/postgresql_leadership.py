@@ -78,6 +78,7 @@ class PostgresqlLeadership:
         self._gained = asyncio.Event()
         self._missing: int | None = None
         """The term whose leader's session was gone at the last look."""
+        self._warned_of: int | None = None
 
     @property
     def term(self) -> int | None:
@@ -142,6 +143,13 @@ class PostgresqlLeadership:
             await self._lead(session, after=None)
             return
         term, self._leader, is_over, is_gone = found
+        if self._leader == self._address and not (is_over or is_gone) and self._warned_of != term:
+            self._warned_of = term
+            log.warning(
+                "the scheduler that leads is at this one's own address: if it is not what ran here before, give each "
+                "its own FORGE_SCHEDULER_ADDRESS or FORGE_SCHEDULER_ADVERTISED_ADDRESS; until then it serves nobody",
+                address=self._address,
+            )
         if is_over or (is_gone and self._missing == term):
             await self._lead(session, after=term)
         self._missing = term if is_gone and self._term is None else None

@@ -72,10 +72,10 @@ class Town:
         return self._replicas[id(house)].deposed
 
     @asynccontextmanager
-    async def replica(self, url: str | None = None) -> AsyncIterator[Replica]:
+    async def replica(self, address: str | None = None) -> AsyncIterator[Replica]:
         """One that takes part in leading, and does nothing else."""
         async with postgresql_database(self.url, self.schema, MIGRATIONS) as plain:
-            found = self._replica(url or self.url, plain)
+            found = self._replica(plain, address)
             found.part = asyncio.create_task(found.leadership.run(found.heard.append))
             try:
                 yield found
@@ -87,7 +87,7 @@ class Town:
         """A whole scheduler."""
         clock = SystemClock()
         async with postgresql_database(self.url, self.schema, MIGRATIONS) as plain:
-            replica = self._replica(self.url, plain)
+            replica = self._replica(plain)
             database = replica.database
             store = SqlRenderStore(database, clock, outboxes=[replica.leadership.tell])
             replication = Replication(replica.leadership, store, SqlBulletinBoard(database))
@@ -107,11 +107,10 @@ class Town:
                     await asyncio.sleep(0.01)
                 yield leader, follower
 
-    def _replica(self, url: str, plain: Database) -> Replica:
+    def _replica(self, plain: Database, address: str | None = None) -> Replica:
         deposed = asyncio.Event()
-        leadership = PostgresqlLeadership(
-            url, self.schema, f"127.0.0.1:{next(self._names)}", SystemClock(), on_deposed=deposed.set
-        )
+        address = address or f"127.0.0.1:{next(self._names)}"
+        leadership = PostgresqlLeadership(self.url, self.schema, address, SystemClock(), on_deposed=deposed.set)
         return Replica(leadership, FencedDatabase(plain, lambda: leadership.term, deposed.set), deposed)
 
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from services.scheduler.adapters import postgresql_leadership
 from services.scheduler.adapters.fenced_database import Deposed
@@ -54,6 +55,15 @@ async def test_one_leads_and_the_other_knows_where(leader, follower):
     assert leader.leadership.term == 1
     assert follower.leadership.term is None
     assert follower.leadership.leader == leader.leadership.leader
+
+
+async def test_two_that_were_given_the_same_address_are_told_of_in_words(leader, town, stack):
+    with capture_logs() as logs:
+        other = await stack.enter_async_context(town.replica(leader.leadership.leader))
+        await asyncio.sleep(2.5)
+    (warning,) = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert "FORGE_SCHEDULER_ADVERTISED_ADDRESS" in warning
+    assert other.leadership.leader is None
 
 
 async def test_of_many_that_start_at_once_one_leads(town, stack):
