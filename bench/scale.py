@@ -86,7 +86,7 @@ class House:
         while placed < at_most:
             if rooms != (rooms := self.occupancy.kinds_with_room()):
                 admitted = self.occupancy.fleet.kinds_admitted
-                blocked |= {d for d in self.queue.demands() if rooms.isdisjoint(admitted(d.pin, d.targets))}
+                blocked |= {d for d in self.queue.demands() if rooms.isdisjoint(admitted(d))}
             entry = self.queue.next(self.shares, blocked, ())
             if entry is None:
                 break

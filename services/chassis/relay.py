@@ -28,8 +28,9 @@ _PASSED_ON = frozenset(
 )
 _TOGETHER_SECONDS = 0.05
 _DETAILS = "grpc-status-details-bin"
+_OF_THE_TRANSPORT = ("grpc-", "user-agent")
 Elsewhere = Callable[[], str | None]
-"""Where calls are answered now, "host:port"; None for here. Raises NobodyLeads."""
+"""Where calls are answered now, "host:port"; empty for nowhere, None for here."""
 
 
 class NobodyLeads(ForgeError):
@@ -73,12 +74,7 @@ class Relay(aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.split("/")[1] not in self._services:
             return handler
-        try:
-            address = self._elsewhere()
-        except NobodyLeads as nobody:
-            address, refusal = "", nobody
-        else:
-            refusal = None
+        address = self._elsewhere()
         if address is None:
             return handler
 
@@ -87,8 +83,8 @@ class Relay(aio.ServerInterceptor):
             peer = peer_of(context.auth_context())  # pyright: ignore[reportArgumentType] — its values are lists
             with suppress(MissingScope):  # which is refused, and kept on record, where the call is answered
                 identity.admit(method, metadata, peer)
-            if refusal is not None:
-                raise refusal
+            if not address:
+                raise NobodyLeads
             return await self._channel(address), self._passed_on(dict(metadata or ()))
 
         async def unary(request: bytes, context: aio.ServicerContext[Any, Any]) -> bytes:
@@ -145,8 +141,9 @@ class Relay(aio.ServerInterceptor):
 
 def _own(metadata: Any) -> Any:
     """What a service says beside its answer, without what the transport adds."""
-    found = [(name, value) for name, value in metadata or () if not name.startswith(("grpc-", "user-agent"))]
-    return (*found, *((name, value) for name, value in metadata or () if name == _DETAILS))
+    return tuple(
+        (name, value) for name, value in metadata or () if name == _DETAILS or not name.startswith(_OF_THE_TRANSPORT)
+    )
 
 
 async def _repeat(answer: aio.AioRpcError, context: aio.ServicerContext[Any, Any]) -> Any:

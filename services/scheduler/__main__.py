@@ -33,7 +33,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.ids import new_id
 from services.chassis.process import run
-from services.chassis.relay import NobodyLeads, Relay
+from services.chassis.relay import Relay
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, database_of, schema_of
 from services.chassis.tasks import entered
@@ -252,12 +252,10 @@ def leadership_of(settings: SchedulerSettings, clock: Clock) -> PostgresqlLeader
 
 
 def _elsewhere(reign: Reign, leadership: Leadership) -> str | None:
-    """Where calls are answered that only the leader can answer."""
+    """Where calls are answered that only the leader can answer; empty while nobody can, None for here."""
     if reign.is_settled:
         return None
-    if reign.has_begun or leadership.leader is None:
-        raise NobodyLeads
-    return leadership.leader
+    return "" if reign.has_begun else leadership.leader or ""
 
 
 def _deposed() -> None:

@@ -396,6 +396,10 @@ class Bell(Protocol):
         """Tell everybody who listens for the render."""
         ...
 
+    def listened(self) -> Mapping[str, int]:
+        """The renders somebody listens for, each with the number of the newest event that was told, 0 for none."""
+        ...
+
     def listening(self, render_id: str) -> AbstractContextManager[Listener]:
         """Listen for a render's events while the block runs."""
         ...

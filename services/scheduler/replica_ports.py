@@ -62,15 +62,3 @@ class BulletinBoard(Protocol):
     async def read(self) -> Bulletin | None:
         """The bulletin that is shown; None before the first."""
         ...
-
-
-class ListeningBell(Protocol):
-    """A bell that knows who listens."""
-
-    def listened(self) -> Mapping[str, int]:
-        """The renders somebody listens for, each with the number of the newest event that was told, 0 for none."""
-        ...
-
-    def ring(self, render_id: str, event: RenderEvent) -> None:
-        """Tell everybody who listens for the render."""
-        ...

@@ -108,24 +108,23 @@ class Fleet:
             raise UnknownTarget("gpu_type", pin.gpu_type, gpu_types)
         if pin.region is not None and pin.region not in regions:
             raise UnknownTarget("region", pin.region, regions)
-        if not self.slots_for(pin, vram_floor_gib):
+        if not self.kinds_for(pin, vram_floor_gib):
             raise TargetNotOffered(str(pin), [str(t) for t in self._fitting(vram_floor_gib)])
 
     def kinds_for(self, wish: Wish, vram_floor_gib: float) -> list[SlotKind]:
         """The kinds of slots that may serve a request."""
-        return [kind for kind in self.kinds if wish.admits(kind.target) and kind.slots[0].fits(vram_floor_gib)]
+        return [kind for kind in self.kinds_admitted(wish) if kind.slots[0].fits(vram_floor_gib)]
 
-    def kinds_admitted(self, pin: Pin, targets: tuple[Target, ...]) -> frozenset[SlotKind]:
-        """The kinds of slots that whoever has this pin and chose these targets, or any, could have."""
-        known = self._admitted.get((pin, targets))
+    def kinds_admitted(self, wish: Wish) -> tuple[SlotKind, ...]:
+        """The kinds of slots that may serve a request of a version that fits everywhere."""
+        known = self._admitted.get(wish)
         if known is None:
-            known = self._admitted[pin, targets] = frozenset(
-                kind for kind in self.kinds if pin.admits(kind.target) and (not targets or kind.target in targets)
-            )
+            known = self._admitted[wish] = tuple(kind for kind in self.kinds if wish.admits(kind.target))
         return known
 
     @cached_property
-    def _admitted(self) -> dict[tuple[Pin, tuple[Target, ...]], frozenset[SlotKind]]:
+    def _admitted(self) -> dict[Wish, tuple[SlotKind, ...]]:
+        """Looked up again and again for each of those that wait."""
         return {}
 
     def slots_for(self, wish: Wish, vram_floor_gib: float) -> Sequence[Slot]:

@@ -32,7 +32,8 @@ class Occupancy:
         self._usable: defaultdict[tuple[_Version, SlotKind], dict[str, Runtime]] = defaultdict(dict)
         """Those that are warm or start."""
         self._kept_idle: Counter[SlotKind] = Counter()
-        self._idle_or_unclaimed: Counter[SlotKind] = Counter()
+        self._unused: Counter[SlotKind] = Counter()
+        """How many are warm or start, and are nobody's."""
         for runtime in runtimes:
             self.put(runtime)
 
@@ -65,11 +66,16 @@ class Occupancy:
 
     def kinds_with_room(self) -> set[SlotKind]:
         """The kinds with a slot that is free, or whose runtime nobody uses: anything placed goes to one of them."""
-        return {kind for kind in self.fleet.kinds if self._free[kind] or self._idle_or_unclaimed[kind]}
+        return {kind for kind in self.fleet.kinds if self._free[kind] or self._unused[kind]}
 
     def free(self, kinds: Iterable[SlotKind]) -> list[Slot]:
         """The first free slot of each kind that has one."""
         return [slots.peekitem(0)[1] for kind in kinds if (slots := self._free[kind])]
+
+    def free_slots(self) -> list[Slot]:
+        """Every free slot, in the fleet's order."""
+        places = sorted(place for slots in self._free.values() for place in slots)
+        return [self.fleet.slots[place] for place in places]
 
     def count_free(self, kind: SlotKind) -> int:
         """How many slots of a kind are free."""
@@ -106,20 +112,25 @@ class Occupancy:
             return
         if runtime.occupies_slot:
             self._occupy(runtime, kind, is_there=is_there)
-        version = runtime.slug, runtime.model_version
-        used = runtime.last_used_at.timestamp()
-        if runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
-            _keep(self._usable[version, kind], runtime.id, runtime, is_there=is_there)
-        if runtime.status in (RuntimeStatus.STARTING, RuntimeStatus.WARM) and not runtime.is_busy:
-            self._idle_or_unclaimed[kind] += 1 if is_there else -1
-        if runtime.is_idle:
-            _keep(self._ready[version, kind], (-used, runtime.id), runtime, is_there=is_there)
-            if runtime.keep_warm:
-                self._kept_idle[kind] += 1 if is_there else -1
-            else:
-                _keep(self._evictable[kind], (used, runtime.id), runtime, is_there=is_there)
-        elif runtime.status is RuntimeStatus.STARTING and not runtime.is_busy:
+        if runtime.status not in (RuntimeStatus.STARTING, RuntimeStatus.WARM):
+            return
+        version, used, change = (
+            (runtime.slug, runtime.model_version),
+            runtime.last_used_at.timestamp(),
+            1 if is_there else -1,
+        )
+        _keep(self._usable[version, kind], runtime.id, runtime, is_there=is_there)
+        if runtime.is_busy:
+            return
+        self._unused[kind] += change
+        if runtime.status is RuntimeStatus.STARTING:
             _keep(self._unclaimed[version, kind], runtime.id, runtime, is_there=is_there)
+            return
+        _keep(self._ready[version, kind], (-used, runtime.id), runtime, is_there=is_there)
+        if runtime.keep_warm:
+            self._kept_idle[kind] += change
+        else:
+            _keep(self._evictable[kind], (used, runtime.id), runtime, is_there=is_there)
 
     def _occupy(self, runtime: Runtime, kind: SlotKind, *, is_there: bool) -> None:
         taken, place = self._taken[kind], self.fleet.places[runtime.slot_id]

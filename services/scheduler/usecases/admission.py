@@ -68,7 +68,7 @@ class Admission:
         if wished is None:
             return render
         demand = entry_of(render).demand
-        targets = {slot.target for slot in self._outlook.fleet.slots_for(demand, version.vram_floor_gib)}
+        targets = {kind.target for kind in self._outlook.fleet.kinds_for(demand, version.vram_floor_gib)}
         soonest = min((expectations[target].seconds_p90(is_cold=False) for target in targets), default=0.0)
         if soonest <= wished:
             return render
@@ -86,7 +86,7 @@ class Admission:
         """
         if render.max_cost_usd is None:
             return render
-        targets = {slot.target for slot in self._outlook.fleet.slots_for(render.pin, version.vram_floor_gib)}
+        targets = {kind.target for kind in self._outlook.fleet.kinds_for(render.pin, version.vram_floor_gib)}
         known = {target: usd for target in targets if (usd := expectations[target].warm_usd) is not None}
         if not known:
             warning = "'max_cost_usd' has no effect: no price is known here"

@@ -187,7 +187,7 @@ class Dispatcher:
         if self.probes_under_way():
             return set()
         admitted = self._runtimes.fleet.kinds_admitted
-        return {demand for demand in self._queue.demands() if rooms.isdisjoint(admitted(demand.pin, demand.targets))}
+        return {demand for demand in self._queue.demands() if rooms.isdisjoint(admitted(demand))}
 
     def accounts_at_their_limit(self) -> set[str]:
         """The accounts that run as many renders at once as they may."""

@@ -1,14 +1,14 @@
 """Keeping what this process has in memory in step with what other replicas write."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from services.chassis.storage import StoreUnavailable
 from services.scheduler.domain.render import Render, RenderStatus
-from services.scheduler.ports import Clock
-from services.scheduler.replica_ports import ListeningBell, SharedRenders
+from services.scheduler.ports import Bell, Clock
+from services.scheduler.replica_ports import SharedRenders
 from services.scheduler.usecases.bulletins import Bulletins
 from services.scheduler.usecases.queue import Queue
 
@@ -32,7 +32,7 @@ class InStep:
         *,
         renders: SharedRenders,
         queue: Queue,
-        bell: ListeningBell,
+        bell: Bell,
         bulletins: Bulletins,
         clock: Clock,
         on_queued: Callable[[], None],
@@ -70,24 +70,24 @@ class InStep:
 
     async def compare(self) -> None:
         """Compare with the store until canceled."""
-        while True:
-            began = self._clock.monotonic()
-            try:
-                await self._compare_queue()
-                await self._bulletins.exchange()
-            except StoreUnavailable:
-                log.warning("not in step with others: the store is not available")
-            await self._clock.sleep(max(COMPARE_SECONDS, (self._clock.monotonic() - began) / SHARE))
+        await self._keep(self._compare, COMPARE_SECONDS)
 
     async def ring(self) -> None:
         """Tell those who watch of events that others wrote, until canceled."""
+        await self._keep(self._ring_for_others, RING_SECONDS)
+
+    async def _keep(self, look: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
             began = self._clock.monotonic()
             try:
-                await self._ring_for_others()
+                await look()
             except StoreUnavailable:
-                log.warning("others' events not looked for: the store is not available")
-            await self._clock.sleep(max(RING_SECONDS, (self._clock.monotonic() - began) / SHARE))
+                log.warning("not in step with others: the store is not available")
+            await self._clock.sleep(max(seconds, (self._clock.monotonic() - began) / SHARE))
+
+    async def _compare(self) -> None:
+        await self._compare_queue()
+        await self._bulletins.exchange()
 
     def _note(self, render: Render) -> None:
         waits = render.status is RenderStatus.QUEUED

@@ -130,7 +130,7 @@ class Outlook:
         """Device time that the queued renders are expected to take which can run on this target only."""
         total = 0.0
         for demand, count in self._queue.counts().items():
-            targets = {kind.target for kind in self.fleet.kinds_for(demand, 0.0)}
+            targets = {kind.target for kind in self.fleet.kinds_admitted(demand)}
             if targets == {target}:
                 span = self._durations.run((demand.slug, demand.model_version, target))
                 total += count * (span.p50 if span else Expectation().seconds)
@@ -165,7 +165,7 @@ class Outlook:
         """The demands that could be met by a slot that could meet this one."""
         mine = set(self.fleet.kinds_for(demand, situation.vram_floor_gib))
         return {demand} | {
-            other for other in self._queue.counts() if not mine.isdisjoint(self.fleet.kinds_for(other, 0.0))
+            other for other in self._queue.counts() if not mine.isdisjoint(self.fleet.kinds_admitted(other))
         }
 
     def _queued_seconds(self, rivals: set[Demand], situation: Situation) -> float:

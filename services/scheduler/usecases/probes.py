@@ -50,7 +50,7 @@ class Probes:
             raise InvalidInput([Violation("runs", f"must be from 1 to {MAX_RUNS}, or be left out")])
         version = await self._catalog.version(slug, model_version or None)
         self._fleet.check(pin, version.vram_floor_gib, version.known_targets)
-        targets = sorted({slot.target for slot in self._fleet.slots_for(pin, version.vram_floor_gib)})
+        targets = sorted({kind.target for kind in self._fleet.kinds_for(pin, version.vram_floor_gib)})
         probes = [await self._add(version, target, runs or DEFAULT_RUNS, origin) for target in targets]
         self._on_change()
         return [await self._as_it_stands(probe) for probe in probes]

@@ -104,8 +104,7 @@ class Runtimes:
 
     def free_slots(self) -> list[Slot]:
         """Slots nothing occupies, in the fleet's order."""
-        taken = {runtime.slot_id for runtime in self.occupancy.all() if runtime.occupies_slot}
-        return [slot for slot in self.fleet.slots if slot.id not in taken]
+        return self.occupancy.free_slots()
 
     def missed(self) -> list[Runtime]:
         """Those that were to stay warm until stopped and are gone although nobody stopped them."""
