@@ -34,6 +34,8 @@ _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive 
 _SERVICES = {"traces": 5, "catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
 _EDGE_ORDER = 30
 _SCHEDULER = "scheduler"
+_OF_DATABASES, _OF_BUCKETS = "FORGE_DATABASE_URL", "AWS_"
+_WITHOUT_DATABASES = frozenset({"web", EDGE})
 _NOT_FOR_SERVICES = frozenset({"FORGE_API_KEY", "FORGE_API_BASE", "FORGE_TLS_DIR"})
 _READY_SECONDS = 120.0
 _CRASHES, _CRASH_WINDOW_SECONDS = 3, 60.0
@@ -160,9 +162,11 @@ def running_stack(options: StackOptions, say: Callable[[str], None] = lambda _: 
         environment = child_environment(os.environ, options, addresses, tls_dir)
         write_targets(home.run_dir, pages)
         key = _first_key(environment)
-        programs = [_service_program(options, name, times, ports, pages) for name in names]
+        programs = [_service_program(options, name, times, ports, pages, environment) for name in names]
         edge = envoy_command(_edge_config(options, port, addresses, pages[EDGE], tls_dir))
-        programs.append(Program(EDGE, edge, _EDGE_ORDER, stop_seconds=math.ceil(times.edge)))
+        programs.append(
+            Program(EDGE, edge, _EDGE_ORDER, math.ceil(times.edge), without=secrets_not_for(EDGE, environment))
+        )
         logs = LogFollower(home.logs_dir, [*names, EDGE, _WORKERS])
         cleanup.callback(logs.close)
         supervisor = Supervisor(programs, run_dir=home.run_dir, logs_dir=home.logs_dir)
@@ -242,8 +246,23 @@ def _let_calls_end(home: Home, times: StopTimes, say: Callable[[str], None]) -> 
         say("Not waiting for calls any longer; Ctrl-C again kills what is left.")
 
 
+def secrets_not_for(program: str, environment: Mapping[str, str]) -> list[str]:
+    """Variables of the services that this one has no use for, and that would be known where it is broken into."""
+    return sorted(
+        name
+        for name in environment
+        if (name == _OF_DATABASES and program in _WITHOUT_DATABASES)
+        or (name.startswith(_OF_BUCKETS) and program != _SCHEDULER)
+    )
+
+
 def _service_program(
-    options: StackOptions, name: str, times: StopTimes, ports: Mapping[str, int], pages: Mapping[str, int]
+    options: StackOptions,
+    name: str,
+    times: StopTimes,
+    ports: Mapping[str, int],
+    pages: Mapping[str, int],
+    environment: Mapping[str, str],
 ) -> Program:
     """A process of a service. It alone is told where it listens, where it shows its figures and which replica it is."""
     service = options.programs[name]
@@ -256,6 +275,7 @@ def _service_program(
         order=_SERVICES[service],
         stop_seconds=math.ceil(times.scheduler if service == _SCHEDULER else times.other_services),
         environment=own,
+        without=secrets_not_for(service, environment),
     )
 
 

@@ -40,12 +40,15 @@ class Program:
     stop_seconds: int
     """How long it may take to stop before it is killed."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What it alone is told."""
+    """What it alone is told; not for secrets, since everybody sees command lines."""
+    without: Sequence[str] = ()
+    """Variables of the others that it must not have."""
 
     @property
     def command_line(self) -> str:
         """The command with its own environment, for a shell."""
-        own = [f"{name}={value}" for name, value in self.environment.items()]
+        own = [part for name in self.without for part in ("-u", name)]
+        own += [f"{name}={value}" for name, value in self.environment.items()]
         return shlex.join([*(["env", *own] if own else []), *self.command])
 
 

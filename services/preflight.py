@@ -1,9 +1,10 @@
-"""Looks at everything a start rests on, without starting anything: settings, files of config/, the fleet, the encoder.
+"""Looks at everything a start rests on, without starting anything: settings, files of config/, stores, the encoder.
 
 Use: python -m services.preflight              prints one JSON object, a member for each part, with its faults
      python -m services.preflight FILE...      the same for files of models: what is wrong with each
 
-It is run as a program of its own, by whoever may not import services. Nothing is written and nobody is called.
+It is run as a program of its own, by whoever may not import services. Only a database and a bucket are called, and a
+small object that is put into the bucket is removed again.
 """
 
 import asyncio
@@ -83,6 +84,17 @@ def database_part() -> Part:
     return {"server": f"PostgreSQL {version_of(url.get_secret_value())}" if url else ""}
 
 
+def objects_part() -> Part:
+    """Where objects lie; a bucket has to take one and give it back."""
+    from services.chassis.objects import check_objects, object_store
+
+    settings = _chassis()
+    if not settings.objects_url.startswith("s3:"):
+        return {"bucket": ""}
+    problem = asyncio.run(check_objects(object_store(settings)))
+    return {"bucket": settings.objects_url, "faults": [problem] if problem else []}
+
+
 def encoder_part() -> Part:
     """Two pictures made into a video as a worker does it."""
     import numpy as np
@@ -101,6 +113,7 @@ _PARTS: dict[str, Callable[[], Part]] = {
     "prices": prices_part,
     "fleet": fleet_part,
     "database": database_part,
+    "objects": objects_part,
     "encoder": encoder_part,
 }
 

@@ -1,13 +1,19 @@
 """What holds for all tests."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from obstore.store import LocalStore, MemoryStore, ObjectStore
 from xdist.scheduler import LoadFileScheduling
 
+from services.chassis.config import ChassisSettings
+from services.chassis.objects import object_store
 from tests.databases import OpenDatabase, opening
+from tests.object_stores import BUCKET, ObjectStoreServer, Spoiler, an_object_store
 from tests.postgresql import a_postgresql
 
 # The same examples every time, however slow the machine is.
@@ -45,6 +51,36 @@ def open_database(request: pytest.FixtureRequest) -> OpenDatabase:
 def open_database_of_all(request: pytest.FixtureRequest) -> OpenDatabase:
     """Opens databases for tests of what stands on stores that have tests of their own."""
     return _opening_as_asked(request)
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[tuple[ObjectStoreServer, Spoiler]]:
+    """An S3-compatible server that all tests of this process share, and what may spoil its answers."""
+    with an_object_store() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(
+    object_server: tuple[ObjectStoreServer, Spoiler], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], ObjectStore]]:
+    """Opens a bucket under a prefix of the test's own, as the environment says by then; nothing spoils its answers."""
+    server, spoiler = object_server
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FORGE_OBJECTS_URL", f"s3://{BUCKET}/{secrets.token_hex(4)}")
+    yield lambda: object_store(ChassisSettings())
+    spoiler.nothing()
+
+
+@pytest.fixture(params=["memory", "disk", "bucket"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty object store; whoever uses it is run on each kind."""
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "disk":
+        return LocalStore(tmp_path / "objects", mkdir=True)
+    return request.getfixturevalue("bucket")()
 
 
 def _opening_as_asked(request: pytest.FixtureRequest) -> OpenDatabase:

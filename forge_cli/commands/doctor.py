@@ -28,6 +28,7 @@ _CHECKS = {
     "clock": installation.clock,
     "certificates": contents.certificates,
     "databases": contents.databases,
+    "objects": contents.objects,
     "platform": running.platform,
     "port": machine.port,
     "client": configuration.client,

@@ -1,4 +1,4 @@
-"""Checks of what the home holds: databases and certificates."""
+"""Checks of what the installation keeps: databases, objects and certificates."""
 
 import os
 import shutil
@@ -45,6 +45,16 @@ def databases(ground: Ground) -> Iterator[Finding]:
                 yield well("databases", f"{path.name} holds together ({path.stat().st_size / 1024**2:.1f} MiB)")
     if not (found or kept["faults"] or kept["server"]):
         yield well("databases", "there are no databases yet")
+
+
+def objects(ground: Ground) -> Iterator[Finding]:
+    """That a bucket takes an object and gives it back; a folder is in the home, which is looked at anyway."""
+    kept = {"faults": [], "bucket": "", **ground.services.get("objects", {})}
+    for fault in kept["faults"]:
+        remedy = "mend FORGE_OBJECTS_URL and the AWS_ variables, or start that server"
+        yield broken("objects", fault.removeprefix("FORGE_OBJECTS_URL: "), remedy)
+    if kept["bucket"] and not kept["faults"]:
+        yield well("objects", f"{kept['bucket']} takes objects and gives them back")
 
 
 def _faults(path: Path) -> list[str]:

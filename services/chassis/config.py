@@ -24,6 +24,14 @@ class ChassisSettings(BaseSettings):
     database_url: SecretStr | None = None
     """The PostgreSQL that services keep their tables in, each in a schema of its own:
     postgresql://user:password@host:port/database; SQLite files in the home when unset."""
+    objects_url: str = Field(default_factory=lambda given: (given["home"] / "objects").resolve().as_uri())
+    """Where videos, uploads and checkpoints lie: s3://bucket/prefix, or file:///folder."""
+    s3_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+    """Where the bucket's server is: http(s)://host:port; that of Amazon in the bucket's region when unset."""
+    s3_region: str = Field(default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    """The bucket's region; most servers other than Amazon's do not care."""
     otlp_endpoint: str | None = Field(default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"))
     """Where spans and metrics go besides the installation's own span store; nowhere when unset."""
     otlp_headers: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_HEADERS"))
@@ -55,15 +63,33 @@ class ChassisSettings(BaseSettings):
             raise ValueError("must be postgresql://user:password@host:port/database; leave it out for SQLite")
         return url
 
+    @field_validator("objects_url")
+    @classmethod
+    def _is_of_objects(cls, url: str) -> str:
+        parts = urlsplit(url)
+        is_bucket = parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc
+        is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        if not (is_bucket or is_folder) or parts.query or parts.fragment:
+            raise ValueError("must be s3://bucket/prefix or file:///folder; leave it out for objects/ in the home")
+        return url.rstrip("/") if is_bucket else url
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _is_of_s3(cls, url: str | None) -> str | None:
+        return None if url is None else expect_origin(url)
+
     @property
     def state_dir(self) -> Path:
         """Where databases live."""
         return self.home / "state"
 
-    @property
-    def objects_url(self) -> str:
-        """Where videos live."""
-        return (self.home / "objects").resolve().as_uri()
+
+def expect_origin(url: str) -> str:
+    """An address of a server without a path, as it is written. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be http://host:port or https://host:port")
+    return url.rstrip("/")
 
 
 def _is_address(url: str) -> bool:

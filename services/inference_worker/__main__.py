@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from obstore.store import from_url
 
 from services.chassis.clock import SystemClock
+from services.chassis.objects import object_store
 from services.chassis.process import run
 from services.chassis.server import serving
 from services.chassis.trust import Trust
@@ -48,7 +48,7 @@ async def serve(
             loader=LateEngineLoader(settings),
             encoder=PyAvVideoEncoder(),
             pictures=PillowPictures(),
-            objects=ObstoreObjects(from_url(settings.objects_url, mkdir=True)),
+            objects=ObstoreObjects(object_store(settings)),
             device=device,
             encoding=encoding,
             clock=SystemClock(),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from forge.scheduler.v1 import (
@@ -24,7 +25,7 @@ from forge.scheduler.v1 import (
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore, S3Store
 
 from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import GrpcAuditLog, audit_trail
@@ -32,6 +33,7 @@ from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.ids import new_id
+from services.chassis.objects import check_objects, object_store
 from services.chassis.process import run
 from services.chassis.relay import Relay
 from services.chassis.server import Mount, serving
@@ -72,10 +74,14 @@ from services.scheduler.report_ports import Bookkeeper
 from services.scheduler.servicer import IntakeServicer, RenderServicer, RuntimeServicer
 from services.scheduler.upload_servicer import UploadServicer
 from services.scheduler.usecases.images import Images
+from services.scheduler.usecases.leftovers import Leftovers
 from services.scheduler.usecases.reporting import Reporting
 from services.scheduler.usecases.uploads import Uploads
 from services.scheduler.usecases.webhooks import Postman, Webhooks
 from services.scheduler.webhook_servicer import WebhookServicer
+
+if TYPE_CHECKING:
+    from services.scheduler.adapters.s3_bucket import S3Bucket
 
 log = structlog.get_logger()
 
@@ -149,7 +155,10 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     clock = SystemClock()
     caller, trust = service_caller("scheduler"), Trust.of("scheduler", settings)
     fleet = await read_fleet(settings.fleet, settings.config_dir)
-    objects = from_url(settings.objects_url, mkdir=True)
+    objects = object_store(settings)
+    if problem := await check_objects(objects):
+        log.warning("what needs objects has to wait", problem=problem)
+    bucket = bucket_of(objects, settings)
     leadership = leadership_of(settings, clock)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(database_of(settings, settings.database_path, MIGRATIONS))
@@ -185,6 +194,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
         if leadership is not None:
             outboxes.append(leadership.tell)
         store = SqlRenderStore(database, clock, outboxes=outboxes)
+        tidying = [uploads.tidy, *([Leftovers(puts=bucket, clock=clock).tidy] if bucket else [])]
         placer = LocalPlacer(
             settings.home,
             environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
@@ -202,6 +212,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 catalog=catalog,
                 estimates=GrpcEstimates(billing_channel, clock),
                 videos=ObstoreVideos(objects),
+                addresses=bucket,
                 checkpoints=ObstoreCheckpoints(objects),
                 checker=JsonSchemaChecker(),
                 images=images,
@@ -213,7 +224,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 target_rows=GrpcTargetRows(catalog_channel),
                 probe_round_seconds=settings.probe_round_seconds,
                 replication=leadership and Replication(leadership, store, SqlBulletinBoard(database)),
-                further_works=[partial(entered, placer), postman.deliver, reporter.run, uploads.tidy],
+                further_works=[partial(entered, placer), postman.deliver, reporter.run, *tidying],
                 on_failure=told_to_stop.set,
             )
         )
@@ -236,6 +247,15 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
             )
         )
         await told_to_stop.wait()
+
+
+def bucket_of(objects: ObjectStore, settings: SchedulerSettings) -> "S3Bucket | None":
+    """What more a bucket can do; None where objects lie in a folder."""
+    if not isinstance(objects, S3Store):
+        return None
+    from services.scheduler.adapters.s3_bucket import S3Bucket  # half a second that few installations need
+
+    return S3Bucket(objects, public_endpoint=settings.objects_public_endpoint)
 
 
 def leadership_of(settings: SchedulerSettings, clock: Clock) -> PostgresqlLeadership | None:

@@ -17,9 +17,9 @@ from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import Render
 from services.scheduler.domain.shares import Day, Shares
 from services.scheduler.image_ports import ImageInputs
+from services.scheduler.object_ports import Checkpoints, VideoAddresses, Videos
 from services.scheduler.ports import (
     Catalog,
-    Checkpoints,
     Clock,
     Estimates,
     InputChecker,
@@ -28,7 +28,6 @@ from services.scheduler.ports import (
     RenderStore,
     RuntimeStore,
     Spans,
-    Videos,
     Workers,
 )
 from services.scheduler.probe_ports import ProbeStore, TargetRows
@@ -111,6 +110,7 @@ async def assembled(
     processes: Processes | None = None,
     clock: Clock,
     policy: Policy,
+    addresses: VideoAddresses | None = None,
     probe_store: ProbeStore | None = None,
     target_rows: TargetRows | None = None,
     probe_round_seconds: float | None = None,
@@ -216,7 +216,7 @@ async def assembled(
         dispatcher=dispatcher,
         outlook=outlook,
         watching=watching,
-        screening=Screening(store=store, videos=videos, bell=bell),
+        screening=Screening(store=store, videos=videos, addresses=addresses, bell=bell, clock=clock),
         tracing=Tracing(spans),
         clock=clock,
     )

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from services.chassis.config import ChassisSettings
+from services.chassis.config import ChassisSettings, expect_origin
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.upload import UploadLimits
 
@@ -45,6 +45,8 @@ class SchedulerSettings(ChassisSettings):
     """How often a target that is not verified is probed by itself while it is idle; never when 0."""
     webhooks_to_private_addresses: bool = False
     """Whether webhooks may go to loopback and private addresses, and over http."""
+    objects_public_endpoint: str | None = None
+    """Where clients reach the object store, https://host:port: links to videos then lead there; unset, they do not."""
     image_urls: str = ""
     """Hosts that images are fetched from, separated by commas: "img.example.com", "*.example.com" for all below it, "*"
     for every public one. None when empty."""
@@ -62,6 +64,11 @@ class SchedulerSettings(ChassisSettings):
     """How long a worker may take to end before it is killed."""
     worker_spares: int = Field(default=1, ge=0)
     """Processes that wait with their imports done, so that the next cold start is spared seconds; 0 keeps none."""
+
+    @field_validator("objects_public_endpoint")
+    @classmethod
+    def _is_of_http(cls, url: str | None) -> str | None:
+        return None if url is None else expect_origin(url)
 
     @property
     def database_path(self) -> Path:

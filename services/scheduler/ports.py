@@ -1,6 +1,6 @@
 """What the scheduler needs from the world."""
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -335,29 +335,6 @@ class Workers(Protocol):
 
     async def state(self, address: str) -> WorkerState:
         """Ask what the worker is doing; it also tells the worker that somebody cares."""
-        ...
-
-
-class Videos(Protocol):
-    """Videos, their pieces and previews, as workers store them."""
-
-    async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None] | None:
-        """The bytes under a key, in pieces of moderate size; None when nothing is there.
-
-        All of them, or `length` of them from `offset` on: a part that the object has.
-        """
-        ...
-
-    async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
-        """Remove what is under a folder, `but` these keys. ServiceUnavailable: then some of it may be left."""
-        ...
-
-
-class Checkpoints(Protocol):
-    """Checkpoints, as workers store them."""
-
-    async def remove(self, key: str) -> None:
-        """Remove one that nobody needs. One that cannot be removed stays: it is only in the way."""
         ...
 
 

@@ -2,10 +2,15 @@
 
 from contextlib import aclosing
 
-from forge.scheduler.v1 import intake_service_pb2_grpc, render_service_pb2_grpc, runtime_service_pb2_grpc
+from forge.scheduler.v1 import (
+    intake_service_pb2_grpc,
+    render_service_pb2,
+    render_service_pb2_grpc,
+    runtime_service_pb2_grpc,
+)
 
 from services.chassis.identity import caller
-from services.chassis.wire import body
+from services.chassis.wire import body, timestamp
 from services.scheduler.convert import intake, renders, runtimes, traces
 from services.scheduler.usecases.fleet_view import FleetView
 from services.scheduler.usecases.intake import Intake
@@ -95,6 +100,12 @@ class RenderServicer(render_service_pb2_grpc.RenderServiceServicer):
         async with aclosing(video.bytes) as parts:
             async for part in parts:
                 yield renders.body_to_proto(video.media_type, part)
+
+    async def GetVideoAddress(self, request, context):
+        address = await self._scheduler.video_address(
+            caller().account, request.render_id, valid_seconds=request.valid_seconds
+        )
+        return render_service_pb2.VideoAddress(url=address.url, expires_at=timestamp(address.expires_at))
 
     async def GetPreview(self, request, context):
         picture = await self._scheduler.preview(caller().account, request.render_id, request.number)

@@ -6,7 +6,7 @@ from typing import Any
 
 from forge.scheduler.v1 import render_service_pb2
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from services.chassis.errors import ForgeError, InvalidInput, Kind, MalformedRequest, Violation
@@ -18,6 +18,8 @@ from services.web.site import site_of
 from services.web.viewer import known_viewer_of
 
 LEAST_SECONDS, DEFAULT_SECONDS, MOST_SECONDS = 60, 3600, 7 * 24 * 3600
+MOST_SECONDS_ELSEWHERE = 900
+"""How long an address in the object store is valid at most, which a link leads on to."""
 
 _UNKNOWN = "This link is not valid: it was cut short or changed on its way, or it is from another installation."
 _GONE = "The video that this link led to is no longer there."
@@ -51,11 +53,24 @@ async def follow(request: Request) -> Response:
         return _refused(request, 410, _EXPIRED)
     opener = Caller(link.account, "", frozenset({"read"}))
     try:
+        is_read = request.method == "GET"  # what is signed is the method too
+        if is_read and (address := await _address(request, link, opener)):
+            return RedirectResponse(address, 302, {"cache-control": "no-store"})
         return await video_response(request, opener, link.render_id, as_attachment=True)
     except ForgeError as error:
         if error.kind is not Kind.NOT_FOUND:
             raise
         return _refused(request, 404, _GONE)
+
+
+async def _address(request: Request, link: Link, opener: Caller) -> str:
+    """Where the object store gives the video, no longer than the link; empty when it does not. Raises ForgeError."""
+    left_seconds = (link.expires_at - datetime.now(UTC)).total_seconds()
+    wanted = render_service_pb2.GetVideoAddressRequest(
+        render_id=link.render_id, valid_seconds=max(1, min(MOST_SECONDS_ELSEWHERE, int(left_seconds)))
+    )
+    address = await ask(site_of(request).contract.renders.GetVideoAddress, wanted, opener)
+    return str(address.get("url", ""))
 
 
 def ttl_seconds(body: bytes) -> int:

@@ -4,21 +4,22 @@ import obstore
 import structlog
 from obstore.store import ObjectStore
 
+from services.chassis.objects import put_object
 from services.inference_worker.domain.errors import StorageFailed
 
 log = structlog.get_logger()
 
 
 class ObstoreObjects:
-    """Reads and writes through obstore, whose puts are atomic: on disk a rename, in a bucket one request."""
+    """Reads and writes through obstore."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     async def put(self, key: str, content: bytes) -> None:
-        """Write an object, in place of one of that key. Raises StorageFailed."""
+        """Write an object, whole or not at all, in place of one of that key. Raises StorageFailed."""
         try:
-            await obstore.put_async(self._store, key, content, use_multipart=False)
+            await put_object(self._store, key, content)
         except Exception as error:
             log.error("the object store refused an object", error=type(error).__qualname__, size_bytes=len(content))
             raise StorageFailed from error

@@ -9,6 +9,7 @@ import structlog
 from obstore.store import ObjectStore
 
 from services.chassis.errors import ServiceUnavailable
+from services.chassis.objects import put_object
 from services.scheduler.domain.upload import Upload
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ class ObstoreUploads:
     async def put(self, upload_id: str, data: bytes) -> None:
         """Keep bytes."""
         try:
-            await obstore.put_async(self._store, _key(upload_id), data)
+            await put_object(self._store, _key(upload_id), data)
         except Exception as error:
             raise _unavailable(error) from error
 

@@ -20,12 +20,14 @@ class ObstoreVideos:
         self._store = store
 
     async def open(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes, None] | None:
-        """The bytes under a key, or some of them; None when nothing is there."""
+        """The bytes under a key, or some of them; None when nothing is there. Raises ServiceUnavailable."""
         part: obstore.GetOptions = {} if length is None else {"range": (offset, offset + length)}
         try:
             return _pieces(await obstore.get_async(self._store, key, options=part))
         except FileNotFoundError:
             return None
+        except Exception as error:
+            raise _unavailable(error) from error
 
     async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
         """Remove what is under a folder, but some keys. Raises ServiceUnavailable."""
@@ -36,10 +38,21 @@ class ObstoreVideos:
         except FileNotFoundError:
             pass  # somebody else removes it too
         except Exception as error:
-            log.warning("objects could not be removed", folder=folder, error=type(error).__qualname__)
-            raise ServiceUnavailable("the object store") from error
+            raise _unavailable(error) from error
 
 
 async def _pieces(found: "obstore.GetResult") -> AsyncGenerator[bytes, None]:
-    async for piece in found.stream(min_chunk_size=PIECE_BYTES):
+    pieces = aiter(found.stream(min_chunk_size=PIECE_BYTES))
+    while True:
+        try:
+            piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except Exception as error:
+            raise _unavailable(error) from error
         yield bytes(piece)
+
+
+def _unavailable(error: Exception) -> ServiceUnavailable:
+    log.warning("the object store failed", error=type(error).__qualname__)
+    return ServiceUnavailable("the object store")

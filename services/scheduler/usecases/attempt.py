@@ -15,7 +15,8 @@ from services.scheduler.domain.facts import Failure, Outcome, Phase
 from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import ACTIVE, Render, RenderStatus, expiry
-from services.scheduler.ports import Assignment, AttemptMoment, Change, Checkpoints, Clock, RenderStore, Workers
+from services.scheduler.object_ports import Checkpoints
+from services.scheduler.ports import Assignment, AttemptMoment, Change, Clock, RenderStore, Workers
 from services.scheduler.usecases import meters
 from services.scheduler.usecases.hold import STORE_RETRY_SECONDS, Hold, Superseded
 from services.scheduler.usecases.moments import progressed, succeeded

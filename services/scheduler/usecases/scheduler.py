@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from services.chassis.errors import InvalidInput, Violation
@@ -14,7 +15,7 @@ from services.scheduler.usecases.dispatcher import Dispatcher
 from services.scheduler.usecases.ordering import Ordering
 from services.scheduler.usecases.outlook import Outlook
 from services.scheduler.usecases.renders import Renders
-from services.scheduler.usecases.screening import Screening, Video
+from services.scheduler.usecases.screening import LONGEST_ADDRESS, Screening, Video, VideoAddress
 from services.scheduler.usecases.tracing import Tracing
 from services.scheduler.usecases.watching import Watching
 
@@ -179,6 +180,17 @@ class Scheduler:
         InvalidInput.
         """
         return await self._screening.video(await self._owned(account, render_id), offset=offset, length=length)
+
+    async def video_address(self, account: str, render_id: str, *, valid_seconds: int = 0) -> VideoAddress:
+        """Where the finished video can be had without a key for a while, at most and for 0 a quarter of an hour.
+
+        RenderNotFound, VideoNotReady, InvalidInput, ServiceUnavailable.
+        """
+        most = int(LONGEST_ADDRESS.total_seconds())
+        if not 0 <= valid_seconds <= most:
+            raise InvalidInput([Violation("valid_seconds", f"must be from 1 to {most}, or 0 for the most")])
+        render = await self._owned(account, render_id)
+        return await self._screening.address(render, timedelta(seconds=valid_seconds or most))
 
     async def preview(self, account: str, render_id: str, number: int) -> bytes:
         """A preview of a render, 0 for the newest. Raises RenderNotFound, PreviewNotReady, InvalidInput."""

@@ -3,14 +3,17 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from services.chassis.errors import InvalidInput, Violation
 from services.scheduler.domain.errors import PreviewNotReady, VideoCutOff, VideoNotReady
 from services.scheduler.domain.facts import Output
 from services.scheduler.domain.render import ACTIVE, FINAL, Render, RenderEvent, RenderStatus
-from services.scheduler.ports import Bell, RenderStore, Videos
+from services.scheduler.object_ports import VideoAddresses, Videos
+from services.scheduler.ports import Bell, Clock, RenderStore
 
 MEDIA_TYPE = "video/mp4"
+LONGEST_ADDRESS = timedelta(minutes=15)
 LOOK_AGAIN_SECONDS = 15
 """After so long without a ring somebody looks whether one was missed."""
 
@@ -24,12 +27,24 @@ class Video:
     bytes: AsyncGenerator[bytes, None]
 
 
+@dataclass(frozen=True)
+class VideoAddress:
+    """Where a finished video can be had without a key; the url is empty where the installation gives none."""
+
+    url: str
+    expires_at: datetime
+
+
 class Screening:
     """Opens what the object store holds of renders."""
 
-    def __init__(self, *, store: RenderStore, videos: Videos, bell: Bell) -> None:
+    def __init__(
+        self, *, store: RenderStore, videos: Videos, bell: Bell, clock: Clock, addresses: VideoAddresses | None = None
+    ) -> None:
         self._store = store
         self._videos = videos
+        self._addresses = addresses
+        self._clock = clock
         self._bell = bell
 
     async def video(self, render: Render, *, offset: int = 0, length: int = 0) -> Video:
@@ -50,6 +65,22 @@ class Screening:
         if render.status is RenderStatus.RUNNING:
             raise VideoNotReady(f"render '{render.id}' has no finished frames yet", render.id)
         raise VideoNotReady(f"render '{render.id}' is {render.status}: it has no video", render.id)
+
+    async def address(self, render: Render, valid_for: timedelta) -> VideoAddress:
+        """An address of the finished video. Raises VideoNotReady, ServiceUnavailable."""
+        if render.output is None:
+            raise VideoNotReady(
+                f"render '{render.id}' is {render.status}: addresses lead to finished videos", render.id
+            )
+        expires_at, url = self._clock.now() + valid_for, None
+        if self._addresses:
+            url = await self._addresses.address(
+                render.output.key,
+                file_name=f"{render.slug}-{render.id}.mp4",
+                media_type=render.output.media_type,
+                valid_for=valid_for,
+            )
+        return VideoAddress(url or "", expires_at)
 
     async def preview(self, render: Render, number: int) -> bytes:
         """The newest preview, or the one that event `number` told of first. Raises PreviewNotReady."""

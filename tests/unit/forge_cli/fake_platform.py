@@ -222,6 +222,9 @@ class Renders:
         self.platform.admit(context)
         return httpbody_pb2.HttpBody(content_type="image/webp", data=PREVIEW)
 
+    def GetVideoAddress(self, request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
     def DeleteRender(self, request: Any, context: Any) -> render_service_pb2.DeleteRenderResponse:
         self.platform.admit(context)
         return render_service_pb2.DeleteRenderResponse(render_id=request.render_id)

@@ -177,6 +177,18 @@ def test_a_server_of_databases_must_answer(ground, home, monkeypatch):
     assert "FORGE_DATABASE_URL" in wrong
 
 
+def test_a_bucket_must_take_objects(ground, home, monkeypatch):
+    assert list(contents.objects(ground())) == []
+    monkeypatch.setattr(Known, "services", SOUND | {"objects": {"bucket": "s3://forge/home", "faults": []}})
+    (found,) = contents.objects(ground())
+    assert (found.state, "s3://forge/home takes objects" in found.text) == ("pass", True)
+    fault = "FORGE_OBJECTS_URL: bucket forge at http://127.0.0.1:1 is not there: make it, or name another"
+    monkeypatch.setattr(Known, "services", SOUND | {"objects": {"bucket": "s3://forge", "faults": [fault]}})
+    wrong = told(contents.objects(ground()))
+    assert "bucket forge at http://127.0.0.1:1 is not there" in wrong
+    assert "mend FORGE_OBJECTS_URL" in wrong
+
+
 def test_certificates_are_looked_at_with_the_time_they_end(ground, home):
     write_certificates(home / "tls", [EDGE])
     assert states(contents.certificates(ground())) == ["pass"]

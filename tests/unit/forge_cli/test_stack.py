@@ -7,7 +7,7 @@ import pytest
 
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
-from forge_cli.stack import StackOptions, child_environment, fleet_named, free_ports, running_stack
+from forge_cli.stack import StackOptions, child_environment, fleet_named, free_ports, running_stack, secrets_not_for
 
 
 @pytest.fixture
@@ -26,6 +26,14 @@ def test_services_get_their_addresses_and_the_home_but_no_key_of_the_client(opti
     assert child["FORGE_WEIGHTS"] == str(tmp_path / "weights")
     assert child["PATH"] == "/bin"
     assert "FORGE_API_KEY" not in child
+
+
+def test_programs_have_no_secrets_that_they_do_not_need():
+    given = {"FORGE_DATABASE_URL": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": "x", "PATH": "/bin"}
+    of_buckets = ["AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY"]
+    assert secrets_not_for("scheduler", given) == []
+    assert secrets_not_for("accounts", given) == of_buckets
+    assert secrets_not_for("web", given) == secrets_not_for("edge", given) == [*of_buckets, "FORGE_DATABASE_URL"]
 
 
 def test_named_weights_stay_names(options):

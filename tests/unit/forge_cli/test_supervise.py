@@ -3,6 +3,7 @@
 import configparser
 import os
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -89,6 +90,18 @@ def test_programs_of_one_order_form_one_stage():
     assert parser["group:stage-20"]["priority"] == "20"
     assert parser["program:c"]["stopwaitsecs"] == "9"
     assert parser["program:c"]["autorestart"] == "true"
+
+
+def test_a_program_is_told_what_is_its_own_and_not_what_it_must_not_have():
+    program = Program("a", ["printenv"], 10, 5, environment={"OWN": "of a"}, without=["SECRET", "OTHER_SECRET"])
+    environment = {"PATH": os.environ["PATH"], "SECRET": "1", "OTHER_SECRET": "2", "OPEN": "3"}
+    said = subprocess.run(
+        ["sh", "-c", program.command_line], env=environment, capture_output=True, text=True, check=True
+    )
+    assert {line for line in said.stdout.splitlines() if not line.startswith(("PATH=", "PWD=", "_=", "SHLVL="))} == {
+        "OWN=of a",
+        "OPEN=3",
+    }
 
 
 def test_spaces_and_percent_signs_in_paths_are_kept_and_comments_are_refused():

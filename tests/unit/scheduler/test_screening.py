@@ -153,7 +153,7 @@ async def test_only_events_that_make_a_video_grow_are_a_reason_to_look(open_cine
         render = await begun(house, pieces=1)
         bell, store = LocalBell(), CountedLooks(house.store)
         screening: Any = Screening
-        video = await screening(store=store, videos=KeysAsVideos(), bell=bell).video(render)
+        video = await screening(store=store, videos=KeysAsVideos(), bell=bell, clock=house.clock).video(render)
         beginning = await anext(video.bytes)
         (*_, newest) = await house.log(render)
         for event in [newest] * 10 + [replace(newest, attempt=2)]:

@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.chassis.errors import InvalidInput
 from services.chassis.images import MAX_FILE_BYTES, ImageRefused
-from services.scheduler.domain.upload import UploadNotFound, UploadsFull
+from services.scheduler.adapters.obstore_uploads import ObstoreUploads
+from services.scheduler.domain.upload import Upload, UploadNotFound, UploadsFull
 from tests.unit.scheduler.images_bench import Desk, a_desk, a_png, data_uri
 
 
@@ -184,3 +186,26 @@ async def test_an_address_is_refused_where_none_is_fetched_with_what_to_do_inste
     for url in ("https://a.example/a.png", "http://127.0.0.1/", "HTTPS://a.example"):
         with pytest.raises(ImageRefused, match=r"this installation fetches none\. Send the file to /v1/uploads"):
             await desk.images.resolved(url, "ann")
+
+
+async def test_bytes_are_kept_found_by_age_and_removed_wherever_objects_lie(objects):
+    files, data = ObstoreUploads(objects), a_png()
+    upload = Upload(
+        id="upl_1",
+        account="ann",
+        media_type="image/png",
+        width=20,
+        height=10,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        created_at=datetime.now(UTC),
+        expires_at=datetime.now(UTC),
+    )
+    await files.put(upload.id, data)
+    assert await files.get(upload) == data
+    assert await files.get(replace(upload, sha256="0" * 64)) is None
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    assert [found async for ids in files.kept_before(soon - timedelta(hours=1)) for found in ids] == []
+    assert [found async for ids in files.kept_before(soon) for found in ids] == [upload.id]
+    await files.remove([upload.id, "upl_unknown"])
+    assert await files.get(upload) is None

@@ -28,9 +28,10 @@ from forge.scheduler.v1 import render_trace_pb2 as forge_dot_scheduler_dot_v1_do
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a%forge/scheduler/v1/render_trace.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"*\n\x15GetRenderTraceRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"p\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0coldest_first\x18\x05 \x01(\x08\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"D\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"(\n\x13GetThumbnailRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\")\n\x14\x44\x65leteRenderResponse\x12\x11\n\trender_id\x18\x01 \x01(\t2\xda\x10\n\rRenderService\x12\x9a\x01\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"S\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0crequest.slug\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12\x8f\x01\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\xa1\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"L\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\xb0\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"]\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\xaa\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"Q\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\xb7\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"b\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12\x8b\x01\n\x0eGetRenderTrace\x12).forge.scheduler.v1.GetRenderTraceRequest\x1a\x1f.forge.scheduler.v1.RenderTrace\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/trace\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}\x12\x80\x01\n\x0cGetThumbnail\x12\'.forge.scheduler.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"1\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02#\x12!/v1/renders/{render_id}/thumbnail\x12\xa8\x01\n\x0c\x44\x65leteRender\x12\'.forge.scheduler.v1.DeleteRenderRequest\x1a(.forge.scheduler.v1.DeleteRenderResponse\"E\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02\x19*\x17/v1/renders/{render_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'forge/scheduler/v1/render_service.proto\x12\x12\x66orge.scheduler.v1\x1a\x1c\x66orge/common/v1/access.proto\x1a\x1f\x66orge/scheduler/v1/render.proto\x1a%forge/scheduler/v1/render_trace.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x0cInferRequest\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x14\x63\x61ncel_on_disconnect\x18\x04 \x01(\x08\x42\x0f\n\r_wait_seconds\"=\n\x13\x43reateRenderRequest\x12&\n\x05input\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"%\n\x10GetRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"*\n\x15GetRenderTraceRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"p\n\x12ListRendersRequest\x12\x0e\n\x06status\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x14\n\x0coldest_first\x18\x05 \x01(\x08\"[\n\x13ListRendersResponse\x12+\n\x07renders\x18\x01 \x03(\x0b\x32\x1a.forge.scheduler.v1.Render\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x13\x43\x61ncelRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"\'\n\x12RetryRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"D\n\x15\x43ontinueRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x18\n\x10pause_after_step\x18\x02 \x01(\x05\"P\n\x13\x42ranchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12&\n\x05input\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\":\n\x12WatchRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x05\"D\n\x0fGetVideoRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"B\n\x16GetVideoAddressRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x15\n\rvalid_seconds\x18\x02 \x01(\x05\"K\n\x0cVideoAddress\x12\x0b\n\x03url\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x11GetPreviewRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\"(\n\x13GetThumbnailRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteRenderRequest\x12\x11\n\trender_id\x18\x01 \x01(\t\")\n\x14\x44\x65leteRenderResponse\x12\x11\n\trender_id\x18\x01 \x01(\t2\xc5\x11\n\rRenderService\x12\x9a\x01\n\x05Infer\x12 .forge.scheduler.v1.InferRequest\x1a\x1a.forge.scheduler.v1.Render\"S\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0crequest.slug\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x1d\"\x14/v1/inference/{slug}:\x05input\x12\x8f\x01\n\x0c\x43reateRender\x12\'.forge.scheduler.v1.CreateRenderRequest\x1a\x1a.forge.scheduler.v1.Render\":\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\x14\"\x0b/v1/renders:\x05input\x12v\n\tGetRender\x12$.forge.scheduler.v1.GetRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"\'\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/renders/{render_id}\x12{\n\x0bListRenders\x12&.forge.scheduler.v1.ListRendersRequest\x1a\'.forge.scheduler.v1.ListRendersResponse\"\x1b\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/renders\x12\xa1\x01\n\x0c\x43\x61ncelRender\x12\'.forge.scheduler.v1.CancelRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"L\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02 \"\x1e/v1/renders/{render_id}/cancel\x12\xb0\x01\n\x0bRetryRender\x12&.forge.scheduler.v1.RetryRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"]\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\"\"\x1d/v1/renders/{render_id}/retry:\x01*\x12\xaa\x01\n\x0e\x43ontinueRender\x12).forge.scheduler.v1.ContinueRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"Q\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02%\" /v1/renders/{render_id}/continue:\x01*\x12\xb7\x01\n\x0c\x42ranchRender\x12\'.forge.scheduler.v1.BranchRenderRequest\x1a\x1a.forge.scheduler.v1.Render\"b\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\xfa\xc7\x18\x0bresponse.id\x82\xd3\xe4\x93\x02\'\"\x1e/v1/renders/{render_id}/branch:\x05input\x12\x88\x01\n\x0bWatchRender\x12&.forge.scheduler.v1.WatchRenderRequest\x1a\x1f.forge.scheduler.v1.RenderEvent\".\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/renders/{render_id}/events0\x01\x12\x8b\x01\n\x0eGetRenderTrace\x12).forge.scheduler.v1.GetRenderTraceRequest\x1a\x1f.forge.scheduler.v1.RenderTrace\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/trace\x12v\n\x08GetVideo\x12#.forge.scheduler.v1.GetVideoRequest\x1a\x14.google.api.HttpBody\"-\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/renders/{render_id}/video0\x01\x12i\n\x0fGetVideoAddress\x12*.forge.scheduler.v1.GetVideoAddressRequest\x1a .forge.scheduler.v1.VideoAddress\"\x08\xea\xc7\x18\x04read\x12\xa7\x01\n\nGetPreview\x12%.forge.scheduler.v1.GetPreviewRequest\x1a\x14.google.api.HttpBody\"\\\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02N\x12\x1f/v1/renders/{render_id}/previewZ+\x12)/v1/renders/{render_id}/previews/{number}\x12\x80\x01\n\x0cGetThumbnail\x12\'.forge.scheduler.v1.GetThumbnailRequest\x1a\x14.google.api.HttpBody\"1\xea\xc7\x18\x04read\x82\xd3\xe4\x93\x02#\x12!/v1/renders/{render_id}/thumbnail\x12\xa8\x01\n\x0c\x44\x65leteRender\x12\'.forge.scheduler.v1.DeleteRenderRequest\x1a(.forge.scheduler.v1.DeleteRenderResponse\"E\xea\xc7\x18\tinference\xf0\xc7\x18\x01\xfa\xc7\x18\x11request.render_id\x82\xd3\xe4\x93\x02\x19*\x17/v1/renders/{render_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,44 +60,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDERSERVICE'].methods_by_name['GetRenderTrace']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/renders/{render_id}/trace'
   _globals['_RENDERSERVICE'].methods_by_name['GetVideo']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetVideo']._serialized_options = b'\352\307\030\004read\202\323\344\223\002\037\022\035/v1/renders/{render_id}/video'
+  _globals['_RENDERSERVICE'].methods_by_name['GetVideoAddress']._loaded_options = None
+  _globals['_RENDERSERVICE'].methods_by_name['GetVideoAddress']._serialized_options = b'\352\307\030\004read'
   _globals['_RENDERSERVICE'].methods_by_name['GetPreview']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetPreview']._serialized_options = b'\352\307\030\004read\202\323\344\223\002N\022\037/v1/renders/{render_id}/previewZ+\022)/v1/renders/{render_id}/previews/{number}'
   _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['GetThumbnail']._serialized_options = b'\352\307\030\004read\202\323\344\223\002#\022!/v1/renders/{render_id}/thumbnail'
   _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._loaded_options = None
   _globals['_RENDERSERVICE'].methods_by_name['DeleteRender']._serialized_options = b'\352\307\030\tinference\360\307\030\001\372\307\030\021request.render_id\202\323\344\223\002\031*\027/v1/renders/{render_id}'
-  _globals['_INFERREQUEST']._serialized_start=253
-  _globals['_INFERREQUEST']._serialized_end=395
-  _globals['_CREATERENDERREQUEST']._serialized_start=397
-  _globals['_CREATERENDERREQUEST']._serialized_end=458
-  _globals['_GETRENDERREQUEST']._serialized_start=460
-  _globals['_GETRENDERREQUEST']._serialized_end=497
-  _globals['_GETRENDERTRACEREQUEST']._serialized_start=499
-  _globals['_GETRENDERTRACEREQUEST']._serialized_end=541
-  _globals['_LISTRENDERSREQUEST']._serialized_start=543
-  _globals['_LISTRENDERSREQUEST']._serialized_end=655
-  _globals['_LISTRENDERSRESPONSE']._serialized_start=657
-  _globals['_LISTRENDERSRESPONSE']._serialized_end=748
-  _globals['_CANCELRENDERREQUEST']._serialized_start=750
-  _globals['_CANCELRENDERREQUEST']._serialized_end=790
-  _globals['_RETRYRENDERREQUEST']._serialized_start=792
-  _globals['_RETRYRENDERREQUEST']._serialized_end=831
-  _globals['_CONTINUERENDERREQUEST']._serialized_start=833
-  _globals['_CONTINUERENDERREQUEST']._serialized_end=901
-  _globals['_BRANCHRENDERREQUEST']._serialized_start=903
-  _globals['_BRANCHRENDERREQUEST']._serialized_end=983
-  _globals['_WATCHRENDERREQUEST']._serialized_start=985
-  _globals['_WATCHRENDERREQUEST']._serialized_end=1043
-  _globals['_GETVIDEOREQUEST']._serialized_start=1045
-  _globals['_GETVIDEOREQUEST']._serialized_end=1113
-  _globals['_GETPREVIEWREQUEST']._serialized_start=1115
-  _globals['_GETPREVIEWREQUEST']._serialized_end=1169
-  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1171
-  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1211
-  _globals['_DELETERENDERREQUEST']._serialized_start=1213
-  _globals['_DELETERENDERREQUEST']._serialized_end=1253
-  _globals['_DELETERENDERRESPONSE']._serialized_start=1255
-  _globals['_DELETERENDERRESPONSE']._serialized_end=1296
-  _globals['_RENDERSERVICE']._serialized_start=1299
-  _globals['_RENDERSERVICE']._serialized_end=3437
+  _globals['_INFERREQUEST']._serialized_start=286
+  _globals['_INFERREQUEST']._serialized_end=428
+  _globals['_CREATERENDERREQUEST']._serialized_start=430
+  _globals['_CREATERENDERREQUEST']._serialized_end=491
+  _globals['_GETRENDERREQUEST']._serialized_start=493
+  _globals['_GETRENDERREQUEST']._serialized_end=530
+  _globals['_GETRENDERTRACEREQUEST']._serialized_start=532
+  _globals['_GETRENDERTRACEREQUEST']._serialized_end=574
+  _globals['_LISTRENDERSREQUEST']._serialized_start=576
+  _globals['_LISTRENDERSREQUEST']._serialized_end=688
+  _globals['_LISTRENDERSRESPONSE']._serialized_start=690
+  _globals['_LISTRENDERSRESPONSE']._serialized_end=781
+  _globals['_CANCELRENDERREQUEST']._serialized_start=783
+  _globals['_CANCELRENDERREQUEST']._serialized_end=823
+  _globals['_RETRYRENDERREQUEST']._serialized_start=825
+  _globals['_RETRYRENDERREQUEST']._serialized_end=864
+  _globals['_CONTINUERENDERREQUEST']._serialized_start=866
+  _globals['_CONTINUERENDERREQUEST']._serialized_end=934
+  _globals['_BRANCHRENDERREQUEST']._serialized_start=936
+  _globals['_BRANCHRENDERREQUEST']._serialized_end=1016
+  _globals['_WATCHRENDERREQUEST']._serialized_start=1018
+  _globals['_WATCHRENDERREQUEST']._serialized_end=1076
+  _globals['_GETVIDEOREQUEST']._serialized_start=1078
+  _globals['_GETVIDEOREQUEST']._serialized_end=1146
+  _globals['_GETVIDEOADDRESSREQUEST']._serialized_start=1148
+  _globals['_GETVIDEOADDRESSREQUEST']._serialized_end=1214
+  _globals['_VIDEOADDRESS']._serialized_start=1216
+  _globals['_VIDEOADDRESS']._serialized_end=1291
+  _globals['_GETPREVIEWREQUEST']._serialized_start=1293
+  _globals['_GETPREVIEWREQUEST']._serialized_end=1347
+  _globals['_GETTHUMBNAILREQUEST']._serialized_start=1349
+  _globals['_GETTHUMBNAILREQUEST']._serialized_end=1389
+  _globals['_DELETERENDERREQUEST']._serialized_start=1391
+  _globals['_DELETERENDERREQUEST']._serialized_end=1431
+  _globals['_DELETERENDERRESPONSE']._serialized_start=1433
+  _globals['_DELETERENDERRESPONSE']._serialized_end=1474
+  _globals['_RENDERSERVICE']._serialized_start=1477
+  _globals['_RENDERSERVICE']._serialized_end=3722
 # @@protoc_insertion_point(module_scope)

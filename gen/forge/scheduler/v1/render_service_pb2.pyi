@@ -8,6 +8,7 @@ from forge.scheduler.v1 import render_pb2 as _render_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -347,6 +348,60 @@ class GetVideoRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetVideoRequest: _TypeAlias = GetVideoRequest  # noqa: Y015
+
+@_typing.final
+class GetVideoAddressRequest(_message.Message):
+    """Which video, and for how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RENDER_ID_FIELD_NUMBER: _builtins.int
+    VALID_SECONDS_FIELD_NUMBER: _builtins.int
+    render_id: _builtins.str
+    """Identifier of the render."""
+    valid_seconds: _builtins.int
+    """How long the address is to be valid, in seconds; at most 900, which 0 stands for."""
+    def __init__(
+        self,
+        *,
+        render_id: _builtins.str = ...,
+        valid_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["render_id", b"render_id", "valid_seconds", b"valid_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVideoAddressRequest: _TypeAlias = GetVideoAddressRequest  # noqa: Y015
+
+@_typing.final
+class VideoAddress(_message.Message):
+    """Where a finished video can be had without a key. Whoever knows the address can read the video, so it is a secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """The address, of another server than this one; empty in an installation that gives none."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it stops being valid."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VideoAddress: _TypeAlias = VideoAddress  # noqa: Y015
 
 @_typing.final
 class GetPreviewRequest(_message.Message):

@@ -108,6 +108,11 @@ class RenderServiceStub:
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetVideoAddress = channel.unary_unary(
+                '/forge.scheduler.v1.RenderService/GetVideoAddress',
+                request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoAddressRequest.SerializeToString,
+                response_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.VideoAddress.FromString,
+                _registered_method=True)
         self.GetPreview = channel.unary_unary(
                 '/forge.scheduler.v1.RenderService/GetPreview',
                 request_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetPreviewRequest.SerializeToString,
@@ -235,6 +240,15 @@ class RenderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVideoAddress(self, request, context):
+        """Returns an address in the object store at which a finished video can be had for a while without a key, in parts too. The url
+        is empty in an installation whose object store gives none: then GetVideo is the way. RENDER_NOT_FOUND, VIDEO_NOT_READY,
+        INVALID_INPUT, SERVICE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPreview(self, request, context):
         """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
         RENDER_NOT_FOUND, PREVIEW_NOT_READY.
@@ -318,6 +332,11 @@ def add_RenderServiceServicer_to_server(servicer, server):
                     servicer.GetVideo,
                     request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetVideoAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVideoAddress,
+                    request_deserializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoAddressRequest.FromString,
+                    response_serializer=forge_dot_scheduler_dot_v1_dot_render__service__pb2.VideoAddress.SerializeToString,
             ),
             'GetPreview': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPreview,
@@ -648,6 +667,33 @@ class RenderService:
             '/forge.scheduler.v1.RenderService/GetVideo',
             forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVideoAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forge.scheduler.v1.RenderService/GetVideoAddress',
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.GetVideoAddressRequest.SerializeToString,
+            forge_dot_scheduler_dot_v1_dot_render__service__pb2.VideoAddress.FromString,
             options,
             channel_credentials,
             insecure,

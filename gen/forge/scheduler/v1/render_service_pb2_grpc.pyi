@@ -79,6 +79,11 @@ class RenderServiceStub:
     the same pictures in another file, and any part of it can be had. RENDER_NOT_FOUND, VIDEO_NOT_READY, INVALID_INPUT.
     Over HTTP, parts are asked for with the header `Range`.
     """
+    GetVideoAddress: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetVideoAddressRequest, _render_service_pb2.VideoAddress]
+    """Returns an address in the object store at which a finished video can be had for a while without a key, in parts too. The url
+    is empty in an installation whose object store gives none: then GetVideo is the way. RENDER_NOT_FOUND, VIDEO_NOT_READY,
+    INVALID_INPUT, SERVICE_UNAVAILABLE.
+    """
     GetPreview: _aio.UnaryUnaryMultiCallable[_render_service_pb2.GetPreviewRequest, _httpbody_pb2.HttpBody]
     """Returns a preview: a small picture of what was there by then, the newest one unless `number` asks for an earlier one.
     RENDER_NOT_FOUND, PREVIEW_NOT_READY.
@@ -221,6 +226,17 @@ class RenderServiceServicer(metaclass=_abc_1.ABCMeta):
         render; it is cut off, ABORTED for gRPC, when the render does not succeed or has to begin again. The finished video is
         the same pictures in another file, and any part of it can be had. RENDER_NOT_FOUND, VIDEO_NOT_READY, INVALID_INPUT.
         Over HTTP, parts are asked for with the header `Range`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetVideoAddress(
+        self,
+        request: _render_service_pb2.GetVideoAddressRequest,
+        context: _aio.ServicerContext[_render_service_pb2.GetVideoAddressRequest, _abc.Awaitable[_render_service_pb2.VideoAddress]],
+    ) -> _abc.Awaitable[_render_service_pb2.VideoAddress]:
+        """Returns an address in the object store at which a finished video can be had for a while without a key, in parts too. The url
+        is empty in an installation whose object store gives none: then GetVideo is the way. RENDER_NOT_FOUND, VIDEO_NOT_READY,
+        INVALID_INPUT, SERVICE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
