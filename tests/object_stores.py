@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ _IDENTITIES = {
         },
     ]
 }
+_PREFIX = "of-tests"
 _PARTS = ("master", "volume", "filer", "s3")
 _READY_SECONDS = 30.0
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
@@ -59,20 +61,29 @@ class ObjectStoreServer:
     @property
     def environment(self) -> dict[str, str]:
         """What points an installation at it."""
-        return {"FORGE_OBJECTS_URL": f"s3://{BUCKET}/of-tests", **self.access}
+        return {"FORGE_OBJECTS_URL": f"s3://{BUCKET}/{_PREFIX}", **self.access}
 
     @property
     def access(self) -> dict[str, str]:
         """Where it is and the keys to it, as tools for S3 read them."""
         return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 
-    @property
+    @cached_property
     def client(self) -> "S3Client":
         """A client of another make than the one under test."""
         return _client(self.endpoint, retries={"mode": "standard"})
 
+    def found(self, key: str) -> bytes | None:
+        """What is under a key of the installation."""
+        try:
+            return self.client.get_object(Bucket=BUCKET, Key=f"{_PREFIX}/{key}")["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            return None
+
     def start(self) -> None:
-        """Start it and wait until it takes requests."""
+        """Start it, unless it runs, and wait until it takes requests."""
+        if self._process is not None:
+            return
         identities = self._folder / "identities.json"
         identities.write_text(json.dumps(_IDENTITIES), "utf-8")
         data = self._folder / "data"
@@ -162,7 +173,7 @@ class Spoiler:
         self._set("fault.http.delay.fixed_delay_percent", percent)
 
     def trickle(self, percent: float) -> None:
-        """Let the answers of so many of 100 requests come at 64 KiB a second."""
+        """Let the answers of so many of 100 requests come at 512 KiB a second."""
         self._set("fault.http.rate_limit.response_percent", percent)
 
     def nothing(self) -> None:
@@ -236,7 +247,7 @@ def _envoy_config(listen: int, admin: int, upstream: int) -> dict[str, Any]:
         "@type": f"{_FILTERS}.http.fault.v3.HTTPFault",
         "abort": {"http_status": 503, "percentage": none()},
         "delay": {"fixed_delay": "1.5s", "percentage": none()},
-        "response_rate_limit": {"fixed_limit": {"limit_kbps": 64}, "percentage": none()},
+        "response_rate_limit": {"fixed_limit": {"limit_kbps": 512}, "percentage": none()},
     }
     manager = {
         "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",

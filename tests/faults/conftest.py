@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.ground import Ground, ground
-from tests.faults.settings import ON_POSTGRESQL, QUICK
+from tests.faults.settings import ON_SERVERS, QUICK
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +16,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 @pytest.fixture(scope="session")
-def at_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """A running platform with its tables in PostgreSQL."""
-    with ground(ON_POSTGRESQL, tmp_path_factory.mktemp("faults"), is_quick=True) as subject:
+def at_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A running platform with tables and objects on servers."""
+    with ground(ON_SERVERS, tmp_path_factory.mktemp("faults"), is_quick=True) as subject:
         yield subject

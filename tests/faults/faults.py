@@ -1,8 +1,20 @@
 """Every fault, in the order in which they are tried."""
 
-from tests.faults import crowds, databases, dice, draining, endings, outages, poison, replicas, services, workers
+from tests.faults import (
+    buckets,
+    crowds,
+    databases,
+    dice,
+    draining,
+    endings,
+    outages,
+    poison,
+    replicas,
+    services,
+    workers,
+)
 from tests.faults.fault import Fault
-from tests.faults.settings import NARROW, ON_POSTGRESQL, WIDE
+from tests.faults.settings import NARROW, ON_SERVERS, WIDE
 
 SERVICES = {
     "catalog": "services.catalog",
@@ -65,12 +77,15 @@ FAULTS = (
         )
         for which, whose in (("scheduler", "the scheduler"), ("workers", "the workers"), ("both", "both"))
     ),
-    Fault("PostgreSQL is restarted", databases.restarted("fast"), ON_POSTGRESQL, full=5, quick=0),
-    Fault("PostgreSQL loses power", databases.restarted("immediate"), ON_POSTGRESQL, full=5),
-    Fault("PostgreSQL is away for a while", databases.away, ON_POSTGRESQL, full=5, quick=0),
-    Fault("PostgreSQL: every backend is killed", databases.backends_killed, ON_POSTGRESQL, full=5, quick=0),
-    Fault("PostgreSQL: all connections are taken", databases.connections_taken, ON_POSTGRESQL, full=5, quick=0),
-    Fault("kill -9 the scheduler that leads, of two", replicas.leader_killed, ON_POSTGRESQL, full=5),
-    Fault("kill -9 the scheduler that does not lead", replicas.follower_killed, ON_POSTGRESQL, full=5, quick=0),
-    Fault("the scheduler that leads hangs and goes on", replicas.leader_frozen, ON_POSTGRESQL, full=5, quick=0),
+    Fault("PostgreSQL is restarted", databases.restarted("fast"), ON_SERVERS, full=5, quick=0),
+    Fault("PostgreSQL loses power", databases.restarted("immediate"), ON_SERVERS, full=5),
+    Fault("PostgreSQL is away for a while", databases.away, ON_SERVERS, full=5, quick=0),
+    Fault("PostgreSQL: every backend is killed", databases.backends_killed, ON_SERVERS, full=5, quick=0),
+    Fault("PostgreSQL: all connections are taken", databases.connections_taken, ON_SERVERS, full=5, quick=0),
+    Fault("kill -9 the scheduler that leads, of two", replicas.leader_killed, ON_SERVERS, full=5),
+    Fault("kill -9 the scheduler that does not lead", replicas.follower_killed, ON_SERVERS, full=5, quick=0),
+    Fault("the scheduler that leads hangs and goes on", replicas.leader_frozen, ON_SERVERS, full=5, quick=0),
+    Fault("the object store is killed while videos are stored", buckets.killed_while_storing, ON_SERVERS, full=5),
+    Fault("the object store refuses every other request", buckets.refuses_half, ON_SERVERS, full=5),
+    Fault("the object store is slow", buckets.slow, ON_SERVERS, full=3, quick=0),
 )

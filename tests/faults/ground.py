@@ -21,8 +21,9 @@ from google.protobuf.struct_pb2 import Struct
 from services.chassis.trust import host_name
 from tests.faults import disks
 from tests.faults.clocks import ShiftedClocks
-from tests.faults.promises import FINAL, Findings, Ledger, PostgresqlLedger, check
+from tests.faults.promises import FINAL, Findings, Ledger, PostgresqlLedger, check, in_folder
 from tests.faults.settings import FLEET, GENERAL, Setting
+from tests.object_stores import ObjectStoreServer, Spoiler, an_object_store
 from tests.platforms import SVD, Platform, running
 from tests.postgresql import PostgresqlServer, a_postgresql
 
@@ -59,6 +60,7 @@ class Ground:
         clocks: ShiftedClocks | None,
         *,
         postgresql: PostgresqlServer | None,
+        object_store: tuple[ObjectStoreServer, Spoiler] | None,
         has_small_disks: bool,
         max_queued: int,
         is_quick: bool,
@@ -71,7 +73,9 @@ class Ground:
         self.state_dir = platform.home / "state"
         self.objects_dir = platform.home / "objects"
         self._postgresql = postgresql
+        self._object_store = object_store
         self.ledger = PostgresqlLedger(postgresql.url) if postgresql else Ledger(self.state_dir / "scheduler.sqlite3")
+        self._objects = object_store[0].found if object_store else in_folder(self.objects_dir)
         self.wall_clock_jumped = False
         self.remarks: list[str] = []
         """What a trial has found out besides, for people."""
@@ -103,7 +107,7 @@ class Ground:
         while self.ledger.unfinished() and time.monotonic() < deadline:
             time.sleep(0.1)
         ids = {*self._accepted, *self.ledger.ids(self._newest)}
-        found = check(self.ledger, self.objects_dir, sorted(ids), wall_clock_jumped=self.wall_clock_jumped)
+        found = check(self.ledger, self._objects, sorted(ids), wall_clock_jumped=self.wall_clock_jumped)
         own = [render_id for render_id in dict.fromkeys(self._accepted) if self._is_own(render_id)]
         for render_id in own[:_SHOWN_BY_API]:
             self.answering(render_id)
@@ -116,6 +120,22 @@ class Ground:
         if self._postgresql is None:
             raise NotHere("this platform keeps its tables in files")
         return self._postgresql
+
+    @property
+    def object_server(self) -> ObjectStoreServer:
+        """What the platform keeps its objects in."""
+        return self._in_bucket[0]
+
+    @property
+    def spoiler(self) -> Spoiler:
+        """What the platform's requests for objects go through."""
+        return self._in_bucket[1]
+
+    @property
+    def _in_bucket(self) -> tuple[ObjectStoreServer, Spoiler]:
+        if self._object_store is None:
+            raise NotHere("this platform keeps its objects in files")
+        return self._object_store
 
     def size(self, *, quick: int, full: int) -> int:
         """How much of something a trial takes."""
@@ -376,15 +396,19 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
         has_small_disks = setting.has_small_disks and disks.can_be_mounted()
         if has_small_disks:
             stack.enter_context(disks.mounted(home / "state", home / "objects"))
-        postgresql = stack.enter_context(a_postgresql(max_connections="60")) if setting.is_on_postgresql else None
+        postgresql = stack.enter_context(a_postgresql(max_connections="60")) if setting.is_on_servers else None
+        object_store = stack.enter_context(an_object_store()) if setting.is_on_servers else None
         environment = {**setting.environment, **(clocks.environment if clocks else {})}
         if postgresql:
             environment["FORGE_DATABASE_URL"] = postgresql.url
+        if object_store:
+            environment |= object_store[0].environment
         platform = stack.enter_context(running(Platform(home, str(fleet), environment, orphan_seconds=_ORPHAN_SECONDS)))
         subject = Ground(
             platform,
             clocks,
             postgresql=postgresql,
+            object_store=object_store,
             has_small_disks=has_small_disks,
             max_queued=setting.max_queued,
             is_quick=is_quick,

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+Objects = Callable[[str], bytes | None]
+"""What is under a key, None when nothing is."""
 
 MAX_LOSSES = 3
 _PATIENCE_SECONDS = 60.0
@@ -125,7 +128,19 @@ class PostgresqlLedger(Ledger):
                 time.sleep(0.1)
 
 
-def check(ledger: Ledger, objects: Path, render_ids: Collection[str], *, wall_clock_jumped: bool = False) -> Findings:
+def in_folder(folder: Path) -> Objects:
+    """Objects that are files."""
+
+    def found(key: str) -> bytes | None:
+        file = folder / key
+        return file.read_bytes() if file.is_file() else None
+
+    return found
+
+
+def check(
+    ledger: Ledger, objects: Objects, render_ids: Collection[str], *, wall_clock_jumped: bool = False
+) -> Findings:
     """Every promise that can be seen broken in these renders, all of which must have ended."""
     found = Findings()
     records: list[Record] = []
@@ -137,7 +152,7 @@ def check(ledger: Ledger, objects: Path, render_ids: Collection[str], *, wall_cl
         records.append(record)
         if record.body["status"] not in FINAL:
             found.lost.append(f"{render_id} is {record.body['status']} for ever")
-        if (kept := record.body["checkpoint_key"]) and not (objects / kept).is_file():
+        if (kept := record.body["checkpoint_key"]) and objects(kept) is None:
             found.lost.append(f"{render_id} would go on from {kept}, which is gone")
         found.gaps += _gaps(record)
         found.duplicated += _outputs(record, objects)
@@ -162,7 +177,7 @@ def _gaps(record: Record) -> Iterator[str]:
             yield f"{record.id} loses steps within attempt {after['attempt']} at {after['seq']}"
 
 
-def _outputs(record: Record, objects: Path) -> Iterator[str]:
+def _outputs(record: Record, objects: Objects) -> Iterator[str]:
     """A success is told once, and its video is there, whole, and of the row's own epoch; nothing else has one."""
     told = sum(event["status"] == "succeeded" for event in record.events)
     output, epoch = record.body["output"], record.body["epoch"]
@@ -175,8 +190,8 @@ def _outputs(record: Record, objects: Path) -> Iterator[str]:
     if output["key"] != f"renders/{record.id}/{epoch}/video.mp4":
         yield f"{record.id} is at epoch {epoch} and published {output['key']}"
         return
-    video = objects / output["key"]
-    if not video.is_file() or hashlib.sha256(video.read_bytes()).hexdigest() != output["sha256"]:
+    video = objects(output["key"])
+    if video is None or hashlib.sha256(video).hexdigest() != output["sha256"]:
         yield f"{record.id} published a video that is missing or another one"
 
 

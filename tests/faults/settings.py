@@ -34,7 +34,7 @@ class Setting:
     """Renders of one account in the queue; more are refused."""
     has_small_disks: bool = False
     has_shifted_clocks: bool = False
-    is_on_postgresql: bool = False
+    is_on_servers: bool = False
     schedulers: int = 1
 
     @property
@@ -55,10 +55,10 @@ NARROW = Setting("narrow", max_queued=20, has_small_disks=True, has_shifted_cloc
 QUICK = Setting("quick", max_queued=40, has_small_disks=True, has_shifted_clocks=True)
 """One platform for the small sizes of every fault, because starting another takes as long as many of them."""
 
-ON_POSTGRESQL = Setting("on-postgresql", max_queued=20_000, is_on_postgresql=True, schedulers=2)
-"""Its tables in a PostgreSQL, which can be stopped, and two schedulers that share it."""
+ON_SERVERS = Setting("on-servers", max_queued=20_000, is_on_servers=True, schedulers=2)
+"""Its tables in a PostgreSQL and its objects in a bucket, whose servers can be stopped, and two schedulers."""
 
 
 def quick(setting: Setting) -> Setting:
     """The platform on which the small sizes are tried of the faults that need this one."""
-    return ON_POSTGRESQL if setting.is_on_postgresql else QUICK
+    return ON_SERVERS if setting.is_on_servers else QUICK

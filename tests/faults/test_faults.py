@@ -17,7 +17,7 @@ CASES = [pytest.param(fault, id=fault.name) for fault in FAULTS if fault.quick]
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", CASES)
 def test_every_promise_holds_through(request: pytest.FixtureRequest, fault: Fault):
-    at: Ground = request.getfixturevalue("at_postgresql" if fault.setting.is_on_postgresql else "at")
+    at: Ground = request.getfixturevalue("at_servers" if fault.setting.is_on_servers else "at")
     row = try_out(fault, at, tries=fault.quick, seed="quick")
     if row.skipped and fault.name.startswith("disk full") and disks.can_be_mounted_in_a_namespace():
         command = [sys.executable, "-m", "tests.faults", "--quick", "--only", fault.name]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.promises import Findings, Ledger, check
+from tests.faults.promises import Findings, Ledger, check, in_folder
 
 VIDEO = b"a video"
 RENDER = "rnd_1"
@@ -87,7 +87,7 @@ def checked(tmp_path: Path) -> Checked:
         video = tmp_path / "renders" / RENDER / "2" / "video.mp4"
         video.parent.mkdir(parents=True)
         video.write_bytes(VIDEO)
-        return check(Ledger(database), tmp_path, ids)
+        return check(Ledger(database), in_folder(tmp_path), ids)
 
     return run
 
