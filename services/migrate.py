@@ -1,7 +1,8 @@
-"""Brings an installation's tables to this release without starting it, and moves them from files into a PostgreSQL.
+"""Brings an installation's tables to this release without starting it, and moves files into a PostgreSQL and a bucket.
 
 Use: python -m services.migrate           prints one JSON object: each database, its revision and the rows of its tables
      python -m services.migrate --move    the same, after every row of the SQLite files was copied into the PostgreSQL
+                                          and every object of the home into the bucket, as far as these are named
 
 Nothing of the installation may run meanwhile; whoever calls this sees to that.
 """
@@ -17,7 +18,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import obstore
 import sqlalchemy as sa
+from obstore.store import LocalStore, ObjectStore
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +32,7 @@ from services.catalog.__main__ import MIGRATIONS as CATALOG
 from services.catalog.config import CatalogSettings
 from services.chassis.audit.outbox import MIGRATIONS as AUDIT
 from services.chassis.config import ChassisSettings
+from services.chassis.objects import check_objects, object_store, put_object
 from services.chassis.storage import Database, StoreUnavailable, database_of, schema_of, sqlite_database
 from services.chassis.strict_yaml import ConfigurationInvalid
 from services.scheduler.__main__ import MIGRATIONS as SCHEDULER
@@ -39,6 +43,7 @@ from services.traces.config import TracesSettings
 _OURS = frozenset({"alembic_version", "forge_writers"})
 """Tables that say something of the database itself."""
 _AT_ONCE = 500
+_OBJECTS_AT_ONCE = 8
 
 Row = tuple[Any, ...]
 
@@ -80,19 +85,21 @@ async def migrate(*, is_move: bool) -> list[dict[str, Any]]:
     Raises MigrationFailed. What was moved before is compared, so that a move that broke off is repeated.
     """
     settings = ChassisSettings()
+    if is_move and settings.database_url is None and not settings.has_bucket:
+        raise MigrationFailed(
+            "nothing says where to: set FORGE_DATABASE_URL to a PostgreSQL, FORGE_OBJECTS_URL to a bucket, or both"
+        )
     async with AsyncExitStack() as stack:
         found = [
             (place, await stack.enter_async_context(database_of(settings, place.file, place.migrations)))
             for place in places()
         ]
-        if is_move:
+        if is_move and settings.database_url is not None:
             await _move(settings, found)
         return [{"name": place.name, **await database.read(_contents)} for place, database in found]
 
 
 async def _move(settings: ChassisSettings, found: Sequence[tuple[Place, Database]]) -> None:
-    if settings.database_url is None:
-        raise MigrationFailed("FORGE_DATABASE_URL does not say where to: set it to the PostgreSQL's address")
     moving = [(place, database) for place, database in found if place.file.exists()]
     if not moving:
         raise MigrationFailed(f"there are no databases in {settings.state_dir}")
@@ -111,6 +118,38 @@ async def _move(settings: ChassisSettings, found: Sequence[tuple[Place, Database
         except DBAPIError as error:
             raise MigrationFailed(f"{place.file.name} cannot be moved: {error.orig}") from error
         await _expect_same(place, database, "did not take every row as it was")
+
+
+async def move_objects() -> dict[str, int]:
+    """Copy what lies in the home and not in the bucket; how many objects that were, and how many were there already.
+
+    Raises MigrationFailed, ConfigurationInvalid. A move that broke off goes on where it was.
+    """
+    settings = ChassisSettings()
+    if not settings.has_bucket:
+        return {}
+    bucket = object_store(settings)
+    if problem := await check_objects(bucket):
+        raise MigrationFailed(problem)
+    settings.objects_dir.mkdir(parents=True, exist_ok=True)
+    folder = LocalStore(settings.objects_dir)
+    there = {found["path"]: found["size"] async for some in obstore.list(bucket) for found in some}
+    moved = kept = 0
+    async for some in obstore.list(folder):
+        due = [found["path"] for found in some if there.get(found["path"]) != found["size"]]
+        for first in range(0, len(due), _OBJECTS_AT_ONCE):
+            batch = due[first : first + _OBJECTS_AT_ONCE]
+            await asyncio.gather(*(_copy_object(folder, bucket, key) for key in batch))
+        moved, kept = moved + len(due), kept + len(some) - len(due)
+    return {"moved": moved, "there_before": kept}
+
+
+async def _copy_object(folder: ObjectStore, bucket: ObjectStore, key: str) -> None:
+    try:
+        content = bytes(await (await obstore.get_async(folder, key)).bytes_async())
+        await put_object(bucket, key, content)
+    except Exception as error:  # whatever a store says
+        raise MigrationFailed(f"{key} cannot be moved: {type(error).__name__}") from error
 
 
 async def _expect_same(place: Place, database: Database, otherwise: str) -> None:
@@ -191,8 +230,10 @@ def _rows_of_file(file: Path, table: sa.Table) -> Generator[Row]:
 
 def main(arguments: Sequence[str]) -> None:
     """Do what the command line says; 1 and one line where that cannot be done."""
+    is_move = "--move" in arguments
     try:
-        found = asyncio.run(migrate(is_move="--move" in arguments))
+        databases = asyncio.run(migrate(is_move=is_move))
+        objects = asyncio.run(move_objects()) if is_move else {}
     except MigrationFailed as error:
         sys.exit(str(error))
     except ValidationError as error:
@@ -201,7 +242,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit("; ".join(error.faults))
     except StoreUnavailable:
         sys.exit("the database went away; do it again when it is back")
-    sys.stdout.write(json.dumps({"databases": found}) + "\n")
+    sys.stdout.write(json.dumps({"databases": databases, "objects": objects}) + "\n")
 
 
 if __name__ == "__main__":

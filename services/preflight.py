@@ -89,7 +89,7 @@ def objects_part() -> Part:
     from services.chassis.objects import check_objects, object_store
 
     settings = _chassis()
-    if not settings.objects_url.startswith("s3:"):
+    if not settings.has_bucket:
         return {"bucket": ""}
     problem = asyncio.run(check_objects(object_store(settings)))
     return {"bucket": settings.objects_url, "faults": [problem] if problem else []}

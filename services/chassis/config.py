@@ -24,7 +24,7 @@ class ChassisSettings(BaseSettings):
     database_url: SecretStr | None = None
     """The PostgreSQL that services keep their tables in, each in a schema of its own:
     postgresql://user:password@host:port/database; SQLite files in the home when unset."""
-    objects_url: str = Field(default_factory=lambda given: (given["home"] / "objects").resolve().as_uri())
+    objects_url: str = Field(default_factory=lambda given: _objects_dir(given["home"]).resolve().as_uri())
     """Where videos, uploads and checkpoints lie: s3://bucket/prefix, or file:///folder."""
     s3_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -79,9 +79,23 @@ class ChassisSettings(BaseSettings):
         return None if url is None else expect_origin(url)
 
     @property
+    def has_bucket(self) -> bool:
+        """Whether objects lie in a bucket."""
+        return self.objects_url.startswith("s3:")
+
+    @property
+    def objects_dir(self) -> Path:
+        """Where objects lie that are not in a bucket, unless told otherwise."""
+        return _objects_dir(self.home)
+
+    @property
     def state_dir(self) -> Path:
         """Where databases live."""
         return self.home / "state"
+
+
+def _objects_dir(home: Path) -> Path:
+    return home / "objects"
 
 
 def expect_origin(url: str) -> str:

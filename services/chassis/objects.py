@@ -29,7 +29,7 @@ _MOST_RETRIES, _RETRY_SECONDS, _CHECK_SECONDS = 5, 10, 5
 
 def object_store(settings: ChassisSettings) -> ObjectStore:
     """The store of FORGE_OBJECTS_URL; a folder is made when it is missing. A bucket answers within 45 s or fails."""
-    if not settings.objects_url.startswith("s3:"):
+    if not settings.has_bucket:
         return from_url(settings.objects_url, mkdir=True)
     config: S3Config = {"region": settings.s3_region}
     client: ClientConfig = {

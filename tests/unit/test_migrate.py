@@ -1,20 +1,31 @@
-"""Moving the rows of files into PostgreSQL."""
+"""Moving the rows of files into PostgreSQL, and objects into a bucket."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import obstore
 import psycopg
 import pytest
 import sqlalchemy as sa
+from obstore.store import LocalStore, ObjectStore
 
 from services import migrate as migrating
 from services.chassis.storage import postgresql_database, sqlite_database
-from services.migrate import MigrationFailed, Place, migrate, places
+from services.chassis.strict_yaml import ConfigurationInvalid
+from services.migrate import MigrationFailed, Place, migrate, move_objects, places
+from tests.object_stores import SECRET
 from tests.platforms import REPOSITORY
 
 ROWS = 13
 """More than are copied at once."""
+OBJECTS = {
+    "renders/a/1/video.mp4": b"video" * 1000,
+    "renders/a/1/pieces/00001.mp4": b"a piece",
+    "renders/b/2/checkpoint": bytes(range(256)),
+    "renders/b/2/empty": b"",
+    "uploads/upl_1": b"a picture",
+}
 
 
 @pytest.fixture
@@ -151,3 +162,47 @@ async def test_without_a_database_there_is_nowhere_to_move_to(settings, monkeypa
     with pytest.raises(MigrationFailed, match="FORGE_DATABASE_URL"):
         await migrate(is_move=True)
     assert {each["name"] for each in await migrate(is_move=False)} == {place.name for place in places()}
+
+
+@pytest.fixture
+def objects(bucket: Callable[[], ObjectStore], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalStore:
+    """An installation with objects in its home that are to lie in a bucket."""
+    monkeypatch.setenv("FORGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(migrating, "_OBJECTS_AT_ONCE", 3)
+    folder = LocalStore(tmp_path / "home" / "objects", mkdir=True)
+    for key, content in OBJECTS.items():
+        obstore.put(folder, key, content)
+    return folder
+
+
+def read(store: ObjectStore) -> dict[str, bytes]:
+    keys = [found["path"] for some in obstore.list(store) for found in some]
+    return {key: bytes(obstore.get(store, key).bytes()) for key in keys}
+
+
+async def test_every_object_is_moved_and_moving_again_moves_only_what_is_missing(objects, bucket):
+    assert await move_objects() == {"moved": len(OBJECTS), "there_before": 0}
+    assert read(bucket()) == read(objects) == OBJECTS
+    obstore.delete(bucket(), "renders/a/1/video.mp4")
+    obstore.put(bucket(), "uploads/upl_1", b"broken off")
+    assert await move_objects() == {"moved": 2, "there_before": len(OBJECTS) - 2}
+    assert read(bucket()) == OBJECTS
+
+
+async def test_a_bucket_that_refuses_takes_nothing_and_is_told_of(objects, bucket, monkeypatch, object_server):
+    _, spoiler = object_server
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-somebody-else")
+    with pytest.raises(ConfigurationInvalid, match="refuses the keys"):
+        await move_objects()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    spoiler.refuse(100)
+    with pytest.raises(MigrationFailed, match="does not answer"):
+        await move_objects()
+    spoiler.nothing()
+    assert read(bucket()) == {}
+
+
+async def test_without_a_bucket_no_object_is_moved(monkeypatch, tmp_path):
+    monkeypatch.setenv("FORGE_HOME", str(tmp_path))
+    assert await move_objects() == {}
+    assert not (tmp_path / "objects").exists()
