@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, distribution, requires, ver
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from forge_cli.doctor.finding import Finding, broken, doubtful, well
 from forge_cli.doctor.ground import Ground, Said
 
@@ -15,9 +17,6 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 _LOCK = _REPOSITORY / "requirements.lock"
 _PLATFORM = "forge-platform"
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_DEVELOPMENT = re.compile(r"extra\s*==\s*[\"']dev[\"']")
-_OPTIONAL = re.compile(r"extra\s*==")
 _AGAIN = "install what is pinned: make setup, or pip install -r requirements.lock"
 _NVIDIA = "0x10de"
 _DISPLAYS = ("0x03", "0x12")
@@ -42,32 +41,34 @@ def pins(_ground: Ground) -> Iterator[Finding]:
     serious = [told for name, told in wrong.items() if name in needed]
     if serious:
         yield broken("packages", f"other packages than pinned: {_some(serious)}", _AGAIN)
-    if others := [told for name, told in wrong.items() if name not in needed]:
-        yield doubtful("packages", f"packages for development differ: {_some(others)}", _AGAIN)
-    if not wrong:
-        yield well("packages", f"all {len(pinned)} pinned packages are installed")
+    others = {name: told for name, told in wrong.items() if name not in needed}
+    is_for_use_only = all(_installed(name) is None for name in others)
+    if others and not is_for_use_only:
+        yield doubtful("packages", f"packages for development differ: {_some(list(others.values()))}", _AGAIN)
+    elif not serious:
+        less = f"; {len(others)} for development are not, and nothing else needs them" if others else ""
+        yield well("packages", f"{len(pinned) - len(others)} pinned packages are installed{less}")
 
 
 def _needed() -> set[str]:
     """What running Forge takes, with what that takes in turn."""
-    waiting = [_plain(name) for name in _required(_PLATFORM, _DEVELOPMENT)]
-    found: set[str] = set()
+    waiting = [(_PLATFORM, ""), (_PLATFORM, "worker")]
+    found: set[tuple[str, str]] = set()
     while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [_plain(other) for other in _required(name, _OPTIONAL)]
-    return found
+        for wanted in _required(*waiting.pop()):
+            more = {(_plain(wanted.name), extra) for extra in ("", *wanted.extras)} - found
+            found |= more
+            waiting += more
+    return {name for name, _ in found}
 
 
-def _required(name: str, but_for: re.Pattern[str]) -> Iterator[str]:
+def _required(name: str, extra: str) -> list[Requirement]:
+    """What a package takes on this machine, or one of its extras does."""
     try:
-        lines = requires(name) or []
+        wanted = [Requirement(line) for line in requires(name) or []]
     except PackageNotFoundError:
-        return
-    for line in lines:
-        if not but_for.search(line) and (match := _NAME.match(line)):
-            yield match[0]
+        return []
+    return [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": extra})]
 
 
 def _differs(name: str, pin: str) -> bool:

@@ -175,7 +175,7 @@ KINDS = (
         "docker",
         "A host with Docker",
         "Runs a Forge host on a machine with NVIDIA GPUs; it offers the GPUs it has, whatever is pinned. No image of "
-        "Forge is published: set FORGE_IMAGE to one you have built.",
+        "Forge is published: set FORGE_IMAGE to one you have built with deploy/docker/Dockerfile.",
         "shell",
         "forge-docker.sh",
     ),
@@ -183,7 +183,8 @@ KINDS = (
         "kubernetes",
         "A host on Kubernetes",
         "A volume, a deployment with a GPU, a service, and references to the secrets forge-registry, to pull the "
-        "image, and forge (hf-token, optional). No image of Forge is published: put your own for YOUR_FORGE_IMAGE.",
+        "image, and forge (hf-token, optional). No image of Forge is published: put one you have built with "
+        "deploy/docker/Dockerfile for YOUR_FORGE_IMAGE.",
         "yaml",
         "forge.yaml",
     ),

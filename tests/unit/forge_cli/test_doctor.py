@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,21 @@ def test_other_packages_than_pinned_are_told_apart_by_who_needs_them(ground, tmp
     assert "pydantic " in found[0].text
     assert "pytest " in found[1].text
     assert "six-seven missing, not 6.7" in found[1].text
+
+
+def test_packages_for_development_need_not_be_there(ground, tmp_path, monkeypatch):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"click=={version('click')}\nsix-seven==6.7\n")
+    monkeypatch.setattr(packages, "_LOCK", lock)
+    (found,) = packages.pins(ground())
+    assert found.state == "pass"
+    assert "1 pinned packages are installed; 1 for development are not" in found.text
+
+
+def test_what_another_system_needs_is_not_needed_here():
+    needed = packages._needed()
+    assert {"click", "torch", "psycopg-binary", "botocore"} <= needed
+    assert not {"pywin32", "tzdata", "pytest"} & needed
 
 
 def test_a_port_that_is_taken_is_told_unless_it_is_the_homes_own(ground, home, monkeypatch):
