@@ -332,6 +332,8 @@ def _first_key(environment: Mapping[str, str]) -> str | None:
         text=True,
         check=False,
     )
+    if made.returncode == os.EX_CONFIG:
+        raise CommandFailed("Forge cannot start like this", facts=made.stderr.strip().splitlines()[1:])
     if made.returncode:
         raise CommandFailed("the first API key could not be made", facts=made.stderr.strip().splitlines()[-10:])
     return made.stdout.strip() or None

@@ -21,7 +21,6 @@ from typing import Any
 import obstore
 import sqlalchemy as sa
 from obstore.store import LocalStore, ObjectStore
-from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from services.accounts.__main__ import MIGRATIONS as ACCOUNTS
@@ -31,7 +30,7 @@ from services.billing_estimate.config import BillingEstimateSettings
 from services.catalog.__main__ import MIGRATIONS as CATALOG
 from services.catalog.config import CatalogSettings
 from services.chassis.audit.outbox import MIGRATIONS as AUDIT
-from services.chassis.config import ChassisSettings
+from services.chassis.config import ChassisSettings, read_settings
 from services.chassis.objects import check_objects, object_store, put_object
 from services.chassis.storage import Database, StoreUnavailable, database_of, schema_of, sqlite_database
 from services.chassis.strict_yaml import ConfigurationInvalid
@@ -67,15 +66,15 @@ class Place:
 
 def places() -> tuple[Place, ...]:
     """Every database of an installation."""
-    accounts, scheduler = AccountsSettings(), SchedulerSettings()
+    accounts, scheduler = read_settings(AccountsSettings), read_settings(SchedulerSettings)
     return (
         Place(accounts.database_path, ACCOUNTS),
         Place(accounts.audit_outbox_path, AUDIT),
-        Place(BillingEstimateSettings().database_path, BILLING),
-        Place(CatalogSettings().database_path, CATALOG),
+        Place(read_settings(BillingEstimateSettings).database_path, BILLING),
+        Place(read_settings(CatalogSettings).database_path, CATALOG),
         Place(scheduler.database_path, SCHEDULER),
         Place(scheduler.audit_outbox_path, AUDIT),
-        Place(TracesSettings().database_path, TRACES),
+        Place(read_settings(TracesSettings).database_path, TRACES),
     )
 
 
@@ -84,7 +83,7 @@ async def migrate(*, is_move: bool) -> list[dict[str, Any]]:
 
     Raises MigrationFailed. What was moved before is compared, so that a move that broke off is repeated.
     """
-    settings = ChassisSettings()
+    settings = read_settings(ChassisSettings)
     if is_move and settings.database_url is None and not settings.has_bucket:
         raise MigrationFailed(
             "nothing says where to: set FORGE_DATABASE_URL to a PostgreSQL, FORGE_OBJECTS_URL to a bucket, or both"
@@ -125,7 +124,7 @@ async def move_objects() -> dict[str, int]:
 
     Raises MigrationFailed, ConfigurationInvalid. A move that broke off goes on where it was.
     """
-    settings = ChassisSettings()
+    settings = read_settings(ChassisSettings)
     if not settings.has_bucket:
         return {}
     bucket = object_store(settings)
@@ -236,8 +235,6 @@ def main(arguments: Sequence[str]) -> None:
         objects = asyncio.run(move_objects()) if is_move else {}
     except MigrationFailed as error:
         sys.exit(str(error))
-    except ValidationError as error:
-        sys.exit("; ".join(str(fault["msg"]) for fault in error.errors()))
     except ConfigurationInvalid as error:
         sys.exit("; ".join(error.faults))
     except StoreUnavailable:

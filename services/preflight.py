@@ -15,10 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, ValidationError
 from pydantic_settings import BaseSettings
 
-from services.chassis.config import ChassisSettings
+from services.chassis.config import ChassisSettings, SettingsInvalid, read_settings, variables_of
 from services.chassis.strict_yaml import ConfigurationInvalid
 
 _SERVICES = ("accounts", "billing_estimate", "catalog", "inference_worker", "scheduler", "traces", "web")
@@ -33,12 +32,11 @@ def settings_part() -> Part:
     faults: dict[str, None] = {}  # a set that keeps its order: every service has the settings of the chassis
     for service in _SERVICES:
         for kind in _settings_of(service):
-            names |= {name for field in kind.model_fields for name in _names_of(kind, field)}
+            names |= {name for field in kind.model_fields for name in variables_of(kind, field)}
             try:
-                kind()
-            except ValidationError as error:
-                # Without the value: it may be a secret that was put under the wrong name.
-                faults |= {f"{_field(kind, fault['loc'])}: {fault['msg']}": None for fault in error.errors()}
+                read_settings(kind)
+            except ConfigurationInvalid as error:
+                faults |= dict.fromkeys(error.faults)
     return {"names": sorted(names), "faults": list(faults)}
 
 
@@ -68,7 +66,7 @@ def fleet_part() -> Part:
     from services.scheduler.adapters.yaml_fleet import read_fleet
     from services.scheduler.config import SchedulerSettings
 
-    settings = SchedulerSettings()
+    settings = read_settings(SchedulerSettings)
     fleet = asyncio.run(read_fleet(settings.fleet, settings.config_dir))
     slots = [
         {"gpu_type": slot.target.gpu_type, "region": slot.target.region, "device": slot.device} for slot in fleet.slots
@@ -133,10 +131,10 @@ def look_at_models(paths: list[str]) -> dict[str, list[dict[str, Any]]]:
 def _looked_at(part: Callable[[], Part]) -> Part:
     try:
         return {"faults": [], **part()}
+    except SettingsInvalid:
+        return {"faults": ["cannot be looked at while settings are wrong"]}
     except ConfigurationInvalid as error:
         return {"faults": list(error.faults)}
-    except ValidationError:
-        return {"faults": ["cannot be looked at while settings are wrong"]}
     except Exception as error:  # a broken installation breaks anywhere, and the other parts are worth knowing
         return {"faults": [f"cannot be used: {type(error).__name__}: {error}"]}
 
@@ -148,21 +146,8 @@ def _settings_of(service: str) -> Iterator[type[BaseSettings]]:
             yield found
 
 
-def _names_of(kind: type[BaseSettings], field: str) -> list[str]:
-    alias = kind.model_fields[field].validation_alias
-    if isinstance(alias, AliasChoices):
-        return [str(choice) for choice in alias.choices]
-    return [str(alias or f"{kind.model_config.get('env_prefix', '')}{field}").upper()]
-
-
-def _field(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
-    """The variable that a fault is about. Pydantic names fields without an alias by their own name."""
-    name = str(location[0]) if location else ""
-    return _names_of(kind, name)[0] if name in kind.model_fields else name
-
-
 def _chassis() -> ChassisSettings:
-    return ChassisSettings()
+    return read_settings(ChassisSettings)
 
 
 def main(arguments: list[str]) -> None:

@@ -31,7 +31,7 @@ from services.chassis.audit.outbox import MIGRATIONS as AUDIT_MIGRATIONS
 from services.chassis.audit.shipping import audit_trail
 from services.chassis.clock import SystemClock
 from services.chassis.errors import InvalidInput
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.secret_files import SecretFile
 from services.chassis.server import Mount, serving
 from services.chassis.storage import database_of
@@ -136,7 +136,7 @@ async def list_accounts(settings: Settings) -> None:
 
 def main(arguments: list[str]) -> None:
     """Do what the command line says."""
-    settings = Settings()
+    settings = settings_of(Settings)
     match arguments:
         case []:
             run("accounts", settings, lambda told_to_stop: serve(settings, told_to_stop))

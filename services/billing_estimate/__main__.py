@@ -18,7 +18,7 @@ from services.billing_estimate.usecases.receipts import Receipts
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.server import serving
 from services.chassis.storage import database_of
 from services.chassis.trust import Trust
@@ -65,7 +65,7 @@ async def serve(settings: BillingEstimateSettings, told_to_stop: asyncio.Event) 
 
 def main() -> None:
     """Run the service."""
-    settings = BillingEstimateSettings()
+    settings = settings_of(BillingEstimateSettings)
     run("billing-estimate", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 

@@ -22,7 +22,7 @@ from services.catalog.usecases.snippets import SnippetBook
 from services.chassis.clients import channel_to
 from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.server import serving
 from services.chassis.storage import database_of
 from services.chassis.trust import Trust
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     """Do what the command line says."""
     match arguments:
         case []:
-            settings = CatalogSettings()
+            settings = settings_of(CatalogSettings)
             run("catalog", settings, lambda told_to_stop: serve(settings, told_to_stop))
         case ["check", _, *_]:
             sys.exit(0 if check(arguments[1:]) else 1)

@@ -1,11 +1,16 @@
 """Settings every service has, read once at start from `FORGE_*` environment variables."""
 
+import os
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.chassis.strict_yaml import ConfigurationInvalid
+
+Settings = TypeVar("Settings", bound=BaseSettings)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -92,6 +97,41 @@ class ChassisSettings(BaseSettings):
     def state_dir(self) -> Path:
         """Where databases live."""
         return self.home / "state"
+
+
+class SettingsInvalid(ConfigurationInvalid):
+    """Variables of the environment are wrong; the message names each, and does not repeat what it says."""
+
+
+def read_settings(kind: type[Settings]) -> Settings:
+    """Settings from the environment. Raises SettingsInvalid."""
+    try:
+        return kind()
+    except ValidationError as error:  # without the values: one may be a secret that was put under the wrong name
+        faults = [f"{_variable(kind, fault['loc'])}: {_said(fault['msg'])}" for fault in error.errors()]
+        raise SettingsInvalid(dict.fromkeys(faults)) from None
+
+
+def variables_of(kind: type[BaseSettings], field: str) -> list[str]:
+    """The variables that a field is read from."""
+    alias = kind.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [str(alias or f"{kind.model_config.get('env_prefix', '')}{field}").upper()]
+
+
+def _variable(kind: type[BaseSettings], location: tuple[int | str, ...]) -> str:
+    """The variable that a fault is about. Pydantic names a field by its first alias, or by its own name."""
+    name = str(location[0]) if location else ""
+    for field in kind.model_fields:
+        names = variables_of(kind, field)
+        if name in (field, *names):
+            return next((given for given in names if given in os.environ), names[0])
+    return name
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _objects_dir(home: Path) -> Path:

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 from opentelemetry import metrics
 
-from services.chassis.config import ChassisSettings
+from services.chassis.config import ChassisSettings, Settings, read_settings
 from services.chassis.strict_yaml import ConfigurationInvalid
 from services.chassis.telemetry import telemetry
 
@@ -30,7 +30,20 @@ def run(service: str, settings: ChassisSettings, serve: Serve) -> None:
         try:
             uvloop.run(_listening_for_signals(serve))
         except ConfigurationInvalid as error:
-            sys.exit(str(error))
+            _end(error)
+
+
+def settings_of(kind: type[Settings]) -> Settings:
+    """Settings from the environment. Wrong ones end the process with a list of their faults."""
+    try:
+        return read_settings(kind)
+    except ConfigurationInvalid as error:
+        _end(error)
+
+
+def _end(error: ConfigurationInvalid) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(os.EX_CONFIG)
 
 
 async def _listening_for_signals(serve: Serve) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from services.chassis.clock import SystemClock
 from services.chassis.objects import object_store
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.server import serving
 from services.chassis.trust import Trust
 from services.inference_worker.adapters.late_engine_loader import LateEngineLoader
@@ -101,7 +101,7 @@ def main() -> None:
     """Run a worker."""
     if sys.argv[1:] == ["--waiting"]:
         wait_to_be_told()
-    settings = WorkerSettings()
+    settings = settings_of(WorkerSettings)
     device, encoding = SerialThread("device"), SerialThread("encoding")
     run("inference-worker", settings, lambda told_to_stop: serve(settings, device, encoding, told_to_stop))
     if device.is_busy or encoding.is_busy:

@@ -34,7 +34,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.identity import service_caller
 from services.chassis.ids import new_id
 from services.chassis.objects import check_objects, object_store
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.relay import Relay
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, database_of, schema_of
@@ -325,7 +325,7 @@ def mounts(assembly: Assembly, webhooks: Webhooks, uploads: Uploads) -> list[Mou
 
 def main() -> None:
     """Run the service."""
-    settings = SchedulerSettings()
+    settings = settings_of(SchedulerSettings)
     run("scheduler", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 

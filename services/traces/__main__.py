@@ -8,7 +8,7 @@ from pathlib import Path
 from opentelemetry import metrics
 
 from services.chassis.clock import SystemClock
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.server import serving
 from services.chassis.storage import database_of
 from services.chassis.trust import Trust
@@ -60,7 +60,7 @@ async def serve(settings: TracesSettings, told_to_stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Run the service."""
-    settings = TracesSettings()
+    settings = settings_of(TracesSettings)
     run("traces", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 

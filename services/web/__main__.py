@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from services.chassis.process import run
+from services.chassis.process import run, settings_of
 from services.chassis.secret_files import SecretFile
 from services.chassis.trust import Trust
 from services.web.adapters.contract import contract_at
@@ -28,7 +28,7 @@ async def serve(settings: WebSettings, told_to_stop: asyncio.Event) -> None:
 
 def main() -> None:
     """Run the service."""
-    settings = WebSettings()
+    settings = settings_of(WebSettings)
     run("web", settings, lambda told_to_stop: serve(settings, told_to_stop))
 
 

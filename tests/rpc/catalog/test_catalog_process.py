@@ -50,6 +50,6 @@ def test_a_service_with_a_wrong_configuration_ends_with_the_faults_and_no_traceb
     (tmp_path / file).write_text("colour: red\n")
     with _start(service, tmp_path, tmp_path) as process:
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == os.EX_CONFIG
     assert f"{tmp_path / file}:1: colour: Extra inputs are not permitted" in errors
     assert "Traceback" not in errors
