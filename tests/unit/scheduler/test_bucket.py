@@ -108,6 +108,7 @@ async def test_nothing_below_another_prefix_is_dropped(bucket, object_server):
     assert part["ETag"]
 
 
+@pytest.mark.only_full_size
 async def test_what_was_put_in_parts_and_failed_is_dropped_later(bucket, object_server):
     server, spoiler = object_server
     store = bucket()

@@ -49,6 +49,7 @@ async def test_a_store_that_refuses_is_unavailable_and_nothing_else(bucket, obje
         await videos.remove_all("renders/a")
 
 
+@pytest.mark.only_full_size
 async def test_a_video_that_breaks_off_on_its_way_is_no_shorter_video(bucket, object_server):
     server, spoiler = object_server
     await put_object(bucket(), "renders/a/1/video.mp4", VIDEO * 16)  # more than is held on the way
