@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 import sqlalchemy as sa
@@ -38,6 +38,9 @@ from services.scheduler.__main__ import MIGRATIONS as SCHEDULER
 from services.scheduler.config import SchedulerSettings
 from services.traces.__main__ import MIGRATIONS as TRACES
 from services.traces.config import TracesSettings
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _OURS = frozenset({"alembic_version", "forge_writers"})
 """Tables that say something of the database itself."""
@@ -132,15 +135,21 @@ async def move_objects() -> dict[str, int]:
         raise MigrationFailed(problem)
     settings.objects_dir.mkdir(parents=True, exist_ok=True)
     folder = LocalStore(settings.objects_dir)
-    there = {found["path"]: found["size"] async for some in obstore.list(bucket) for found in some}
+    there = {found["path"]: found async for some in obstore.list(bucket) for found in some}
     moved = kept = 0
     async for some in obstore.list(folder):
-        due = [found["path"] for found in some if there.get(found["path"]) != found["size"]]
+        due = [found["path"] for found in some if _is_due(found, there.get(found["path"]))]
         for first in range(0, len(due), _OBJECTS_AT_ONCE):
             batch = due[first : first + _OBJECTS_AT_ONCE]
             await asyncio.gather(*(_copy_object(folder, bucket, key) for key in batch))
         moved, kept = moved + len(due), kept + len(some) - len(due)
     return {"moved": moved, "there_before": kept}
+
+
+def _is_due(ours: "ObjectMeta", theirs: "ObjectMeta | None") -> bool:
+    """Whether an object has to be copied: a checkpoint may have been written again since it was."""
+    written_at = ours["last_modified"].replace(microsecond=0)  # a bucket's times are whole seconds
+    return theirs is None or theirs["size"] != ours["size"] or theirs["last_modified"] < written_at
 
 
 async def _copy_object(folder: ObjectStore, bucket: ObjectStore, key: str) -> None:

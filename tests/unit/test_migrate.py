@@ -1,5 +1,6 @@
 """Moving the rows of files into PostgreSQL, and objects into a bucket."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,15 @@ async def test_every_object_is_moved_and_moving_again_moves_only_what_is_missing
     obstore.put(bucket(), "uploads/upl_1", b"broken off")
     assert await move_objects() == {"moved": 2, "there_before": len(OBJECTS) - 2}
     assert read(bucket()) == OBJECTS
+
+
+async def test_an_object_that_was_written_again_is_moved_again(objects, bucket):
+    await move_objects()
+    newer = bytes(reversed(OBJECTS["renders/b/2/checkpoint"]))
+    await asyncio.sleep(1.1)  # a bucket's times are whole seconds
+    obstore.put(objects, "renders/b/2/checkpoint", newer)
+    assert await move_objects() == {"moved": 1, "there_before": len(OBJECTS) - 1}
+    assert read(bucket())["renders/b/2/checkpoint"] == newer
 
 
 async def test_a_bucket_that_refuses_takes_nothing_and_is_told_of(objects, bucket, monkeypatch, object_server):
