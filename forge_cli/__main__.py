@@ -42,6 +42,7 @@ _COMMANDS = {
     "audit": "audit:audit",
     "accounts": "accounts:accounts",
     "migrate": "migrate:migrate",
+    "edge": "edge:edge",
     "completion": "completion:completion",
     "version": "version:version",
 }

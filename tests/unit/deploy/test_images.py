@@ -11,6 +11,7 @@ import click
 import pytest
 import yaml
 
+from forge_cli.commands.edge import edge
 from forge_cli.commands.up import up
 from forge_cli.stack import _SERVICES
 from services.preflight import settings_part
@@ -38,6 +39,15 @@ def test_each_service_has_an_image_that_starts_it(service):
     *_, module = json.loads(found[2])
     assert (REPOSITORY / module.replace(".", "/") / "__main__.py").is_file()
     assert module == f"services.{service.replace('-', '_')}"
+
+
+def test_the_image_of_the_edge_starts_it():
+    found = re.search(r"^FROM service AS edge\nEXPOSE 8080\nENTRYPOINT (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert found
+    program, verb, *arguments = json.loads(found[1])
+    assert (program, verb) == ("forge", "edge")
+    with edge.make_context("edge", arguments) as context:
+        assert (context.params["host"], context.params["port"]) == ("0.0.0.0", 8080)
 
 
 def test_no_image_runs_as_root():
