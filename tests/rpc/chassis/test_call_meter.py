@@ -1,5 +1,6 @@
 """What is measured of calls."""
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -54,6 +55,9 @@ async def test_a_call_is_counted_with_its_method_and_how_it_was_answered(trace_i
     ):
         with suppress(aio.AioRpcError):
             await rpc.SpanServiceStub(channel).ListRenderSpans(pb.ListRenderSpansRequest(trace_id=trace_id))
+        async with asyncio.timeout(10):
+            while not recorder.calls:  # the answer may be here before the server has noted it
+                await asyncio.sleep(0.01)
     assert recorder.calls == [("forge.traces.v1.SpanService", "ListRenderSpans", code)]
 
 
