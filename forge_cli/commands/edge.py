@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ def edge(port: int, host: str, threads: int, home: Path | None) -> None:
     They are called at FORGE_ACCOUNTS_ADDRESS, FORGE_BILLING_ESTIMATE_ADDRESS, FORGE_CATALOG_ADDRESS,
     FORGE_SCHEDULER_ADDRESS and FORGE_WEB_ADDRESS, each "host:port" or several separated by commas, with the
     certificates of FORGE_TLS_DIR. Spans go to FORGE_TRACES_ADDRESS, where that is set. Told to stop, it refuses new
-    connections and gives calls that are under way FORGE_SHUTDOWN_GRACE_SECONDS.
+    connections and gives calls that are under way FORGE_SHUTDOWN_GRACE_SECONDS; told again, it hurries.
     """
     found = Home.at(home)
     times = stop_times(os.environ)
@@ -49,13 +50,16 @@ def edge(port: int, host: str, threads: int, home: Path | None) -> None:
             raise CommandFailed(f"the edge cannot be set up: {error}") from error
         tether = [sys.executable, "-P", "-m", "forge_cli.tether", str(os.getpid())]  # it ends when we are killed
         command = [*tether, *envoy_command(config, concurrency=threads)]
-        with interruptible(), subprocess.Popen(command) as envoy:  # noqa: S603 — our own command line
+        with (
+            interruptible(),
+            subprocess.Popen(command, start_new_session=True) as envoy,  # noqa: S603 — our own; Ctrl-C is not for it
+        ):
             try:
                 code = envoy.wait()
             except KeyboardInterrupt:
-                drain_edge(found.run_dir, patience_seconds=times.calls, say=click.echo)
-                envoy.terminate()
-                envoy.wait(times.edge)
+                with suppress(KeyboardInterrupt):  # which hurries
+                    drain_edge(found.run_dir, patience_seconds=times.calls, say=click.echo)
+                envoy.kill()  # it serves nothing any more, or is not to
                 return
     raise CommandFailed(f"Envoy ended with code {code}; what it said is above")
 

@@ -72,6 +72,18 @@ async def test_told_to_stop_it_lets_calls_end(environment, elsewhere, keys, serv
         assert await process.wait() == 0
 
 
+async def test_told_twice_it_does_not_wait_for_calls(environment, elsewhere, keys, services):
+    async with an_edge(environment, elsewhere) as (client, process):
+        with services.held():
+            async with client.stream("GET", "/v1/renders/growing/video", headers=keys.header) as answer:
+                await anext(answer.aiter_bytes())
+                process.terminate()
+                await asyncio.sleep(0.5)
+                assert process.returncode is None
+                process.terminate()
+                assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
