@@ -76,7 +76,8 @@ async def test_told_twice_it_does_not_wait_for_calls(environment, elsewhere, key
     async with an_edge(environment, elsewhere) as (client, process):
         with services.held():
             async with client.stream("GET", "/v1/renders/growing/video", headers=keys.header) as answer:
-                await anext(answer.aiter_bytes())
+                parts = answer.aiter_bytes()  # which closes the connection once nobody has it
+                await anext(parts)
                 process.terminate()
                 await asyncio.sleep(0.5)
                 assert process.returncode is None
