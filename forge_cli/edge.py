@@ -16,6 +16,7 @@ import yaml
 
 from forge_cli import certificates
 from forge_cli.edge_rules import EdgeRules
+from forge_cli.failures import CommandFailed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = REPOSITORY / "envoy"
@@ -101,6 +102,21 @@ def write_edge_config(
     _write_private(path, json.dumps(config, indent=1))  # JSON is YAML, without its surprises
     _write_private(directory / DRAIN_TOKEN_FILE, drain_token)
     return path
+
+
+def edge_config(
+    directory: Path, addresses: EdgeAddresses, *, host: str, environment: Mapping[str, str], tls_dir: Path | None
+) -> Path:
+    """Write what `write_edge_config` does with the rules that the environment asks for. Raises CommandFailed."""
+    try:
+        return write_edge_config(directory, addresses, rules=EdgeRules.of(environment, host), tls_dir=tls_dir)
+    except ValueError as error:
+        raise CommandFailed(f"the edge cannot be set up: {error}") from error
+
+
+def listening_at(host: str, port: int) -> str:
+    """An address as `EdgeAddresses` has it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def envoy_command(config: Path, *, concurrency: int = 1) -> list[str]:

@@ -17,6 +17,16 @@ def environment_of_services(environment: Mapping[str, str], home: Home) -> dict[
     return child | {"FORGE_HOME": str(home.path)}
 
 
+def setting(service: str, name: str) -> str:
+    """The variable of a service's own setting: FORGE_BILLING_ESTIMATE_ADDRESS."""
+    return f"FORGE_{service}_{name}".replace("-", "_").upper()
+
+
+def speaks_plainly(environment: Mapping[str, str]) -> bool:
+    """Whether the environment asks for plain text between the programs."""
+    return environment.get("FORGE_PLAINTEXT", "").lower() in ("1", "true", "yes", "on")
+
+
 def said_by(module: str, home: Home, *arguments: str) -> str:
     """What a program says that works on a home. CommandFailed with its last word when it ends with a failure."""
     done = subprocess.run(  # noqa: S603 — our own program

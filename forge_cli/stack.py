@@ -18,13 +18,13 @@ import psutil
 
 from forge_cli import certificates
 from forge_cli.draining import drain_edge
-from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
-from forge_cli.edge_rules import EdgeRules
+from forge_cli.edge import EdgeAddresses, edge_config, envoy_command, listening_at
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.logs import LogFollower, LogLine
 from forge_cli.metrics_targets import metrics_environment, write_targets
 from forge_cli.release import this_release
+from forge_cli.services import setting, speaks_plainly
 from forge_cli.stop_times import StopTimes, stop_times
 from forge_cli.supervise import Program, Supervisor
 
@@ -203,16 +203,12 @@ def child_environment(
     child["PYTHONUNBUFFERED"] = "1"
     # gRPC's fork handlers crash the child when the scheduler starts a worker while calls are under way; it only execs.
     child.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    return child | {_setting(service, "address"): address for service, address in addresses.items()}
-
-
-def _setting(service: str, name: str) -> str:
-    return f"FORGE_{service}_{name}".replace("-", "_").upper()
+    return child | {setting(service, "address"): address for service, address in addresses.items()}
 
 
 def _certificates(home: Home, environment: Mapping[str, str]) -> Path | None:
     """Where the programs' new certificates are; None where the environment asks for plain text."""
-    if environment.get("FORGE_PLAINTEXT", "").lower() in ("1", "true", "yes", "on"):
+    if speaks_plainly(environment):
         return None
     programs = [certificates.EDGE, certificates.WORKER, *map(certificates.service, _SERVICES)]
     certificates.write_certificates(home.tls_dir, programs)
@@ -266,9 +262,9 @@ def _service_program(
 ) -> Program:
     """A process of a service. It alone is told where it listens, where it shows its figures and which replica it is."""
     service = options.programs[name]
-    own = metrics_environment(service, pages[name]) | {_setting(service, "address"): f"127.0.0.1:{ports[name]}"}
+    own = metrics_environment(service, pages[name]) | {setting(service, "address"): f"127.0.0.1:{ports[name]}"}
     if name != service:
-        own[_setting(service, "replica")] = name.removeprefix(f"{service}-")
+        own[setting(service, "replica")] = name.removeprefix(f"{service}-")
     return Program(
         name=name,
         command=[sys.executable, "-P", "-m", f"services.{service.replace('-', '_')}"],
@@ -283,16 +279,13 @@ def _edge_config(
     options: StackOptions, port: int, addresses: Mapping[str, str], admin_port: int, tls_dir: Path | None
 ) -> Path:
     address = {service.replace("-", "_"): found for service, found in addresses.items()}
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    try:
-        return write_edge_config(
-            options.home.run_dir,
-            EdgeAddresses(listen=f"{host}:{port}", admin=f"127.0.0.1:{admin_port}", **address),
-            rules=EdgeRules.of(os.environ, options.host),
-            tls_dir=tls_dir,
-        )
-    except ValueError as error:
-        raise CommandFailed(f"the edge cannot be set up: {error}") from error
+    return edge_config(
+        options.home.run_dir,
+        EdgeAddresses(listen=listening_at(options.host, port), admin=f"127.0.0.1:{admin_port}", **address),
+        host=options.host,
+        environment=os.environ,
+        tls_dir=tls_dir,
+    )
 
 
 def _listening_port(host: str, port: int) -> int:

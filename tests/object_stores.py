@@ -4,11 +4,8 @@ The server is SeaweedFS: it checks signatures, whom a key lets do what, conditio
 """
 
 import json
-import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from boto3.session import Session
 from botocore.config import Config
+
+from forge_cli.stack import free_ports
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -44,7 +43,8 @@ _IDENTITIES = {
     ]
 }
 _PREFIX = "of-tests"
-_PARTS = ("master", "volume", "filer", "s3")
+_S3 = "s3.port"
+_PARTS = ("master.port", "volume.port", "filer.port", _S3)
 _READY_SECONDS = 30.0
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
 
@@ -57,6 +57,11 @@ class ObjectStoreServer:
         self._folder = folder
         self._ports = dict(ports)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it takes requests that nobody spoils."""
+        return self._ports[_S3]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,8 +93,7 @@ class ObjectStoreServer:
         identities.write_text(json.dumps(_IDENTITIES), "utf-8")
         data = self._folder / "data"
         data.mkdir(exist_ok=True)
-        given = [f"-{part}.port={self._ports[part]}" for part in _PARTS]
-        given += [f"-{part}.port.grpc={self._ports[part] + 1}" for part in _PARTS]
+        given = [f"-{part}={port}" for part, port in self._ports.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -133,7 +137,7 @@ class ObjectStoreServer:
 
     def _takes_objects(self) -> bool:
         client = _client(
-            f"http://127.0.0.1:{self._ports['s3']}", retries={"max_attempts": 1}, connect_timeout=1, read_timeout=2
+            f"http://127.0.0.1:{self.port}", retries={"max_attempts": 1}, connect_timeout=1, read_timeout=2
         )
         try:
             if BUCKET not in [found.get("Name") for found in client.list_buckets().get("Buckets", [])]:
@@ -144,6 +148,10 @@ class ObjectStoreServer:
         except Exception:
             return False
         return True
+
+
+def _grpc(part: str) -> str:
+    return f"{part}.grpc"
 
 
 def _client(endpoint: str, **more: Any) -> "S3Client":
@@ -195,11 +203,11 @@ class Spoiler:
 def an_object_store() -> Iterator[tuple[ObjectStoreServer, Spoiler]]:
     """Run a server, and an Envoy before it, in a folder of their own while the block lasts."""
     folder = Path(tempfile.mkdtemp(prefix="forge-objects-"))
-    ports = _ports(2 * len(_PARTS) + 2)
-    server = ObjectStoreServer(folder, ports[-2], dict(zip(_PARTS, ports[:-2:2], strict=True)))
+    listen, admin, *ports = free_ports(2 + 2 * len(_PARTS))
+    server = ObjectStoreServer(folder, listen, dict(zip((*_PARTS, *map(_grpc, _PARTS)), ports, strict=True)))
     try:
         server.start()
-        with _envoy(folder, listen=ports[-2], admin=ports[-1], upstream=ports[6]) as spoiler:
+        with _envoy(folder, listen=listen, admin=admin, upstream=server.port) as spoiler:
             yield server, spoiler
     finally:
         server.kill()
@@ -284,17 +292,3 @@ def _envoy_config(listen: int, admin: int, upstream: int) -> dict[str, Any]:
         "static_resources": {"listeners": [listener], "clusters": [server]},
         "layered_runtime": {"layers": [{"name": "told", "admin_layer": {}}]},
     }
-
-
-def _ports(count: int) -> list[int]:
-    """Ports next to each other that are free, below those that the system hands out."""
-    luck = random.Random(os.getpid() ^ time.monotonic_ns())
-    while True:
-        first = luck.randrange(15_000, 32_000 - count)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return list(range(first, first + count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

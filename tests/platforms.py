@@ -151,6 +151,13 @@ class Platform:
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs if log.exists())
 
 
+def on_one_slot(root: Path, environment: Mapping[str, str]) -> Platform:
+    """A platform below `root`, not yet running, with one simulated slot."""
+    fleet = root / "fleet.yaml"
+    fleet.write_text("slots:\n  - {gpu_type: B200, region: us-central1, count: 1, simulated: true, memory_gib: 180}\n")
+    return Platform(root / "home", str(fleet), environment)
+
+
 def start_forge(home: Path, *args: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
     """`forge up` as a process of its own; what it prints goes to up.log beside its home."""
     with (home.parent / "up.log").open("a") as log:

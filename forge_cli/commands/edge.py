@@ -10,16 +10,15 @@ from pathlib import Path
 import click
 
 from forge_cli.draining import drain_edge
-from forge_cli.edge import EdgeAddresses, envoy_command, write_edge_config
-from forge_cli.edge_rules import EdgeRules
+from forge_cli.edge import EdgeAddresses, edge_config, envoy_command, listening_at
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.options import home_option, host_option
+from forge_cli.services import setting, speaks_plainly
 from forge_cli.signals import interruptible
 from forge_cli.stop_times import stop_times
 
 _SERVICES = ("accounts", "billing_estimate", "catalog", "scheduler", "web")
-_YES = ("1", "true", "yes", "on")
 
 
 @click.command()
@@ -39,15 +38,13 @@ def edge(port: int, host: str, threads: int, home: Path | None) -> None:
     times = stop_times(os.environ)
     found.make()
     with found.locked():
-        try:
-            config = write_edge_config(
-                found.run_dir,
-                addresses_in(os.environ, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
-                rules=EdgeRules.of(os.environ, host),
-                tls_dir=_tls_dir(os.environ),
-            )
-        except ValueError as error:
-            raise CommandFailed(f"the edge cannot be set up: {error}") from error
+        config = edge_config(
+            found.run_dir,
+            addresses_in(os.environ, listening_at(host, port)),
+            host=host,
+            environment=os.environ,
+            tls_dir=_tls_dir(os.environ),
+        )
         tether = [sys.executable, "-P", "-m", "forge_cli.tether", str(os.getpid())]  # it ends when we are killed
         command = [*tether, *envoy_command(config, concurrency=threads)]
         with (
@@ -66,8 +63,8 @@ def edge(port: int, host: str, threads: int, home: Path | None) -> None:
 
 def addresses_in(environment: Mapping[str, str], listen: str) -> EdgeAddresses:
     """Where the services are, as the environment says. Raises CommandFailed."""
-    found = {service: environment.get(f"FORGE_{service}_address".upper(), "") for service in (*_SERVICES, "traces")}
-    if missing := [f"FORGE_{service}_address".upper() for service in _SERVICES if not found[service]]:
+    found = {service: environment.get(setting(service, "address"), "") for service in (*_SERVICES, "traces")}
+    if missing := [setting(service, "address") for service in _SERVICES if not found[service]]:
         raise CommandFailed(
             f"the edge does not know where services are: {', '.join(missing)}",
             hints=['set each to "host:port"', "forge up runs the edge and all services together"],
@@ -79,7 +76,7 @@ def _tls_dir(environment: Mapping[str, str]) -> Path | None:
     """Where the certificates are; None where the environment asks for plain text. Raises CommandFailed."""
     if folder := environment.get("FORGE_TLS_DIR"):
         return Path(folder)
-    if environment.get("FORGE_PLAINTEXT", "").lower() in _YES:
+    if speaks_plainly(environment):
         return None
     raise CommandFailed(
         "the edge has no certificate to show to services",

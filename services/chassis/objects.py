@@ -10,14 +10,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store, from_url
 
 from services.chassis.config import ChassisSettings
+from services.chassis.errors import ServiceUnavailable
 from services.chassis.strict_yaml import ConfigurationInvalid
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
+
+log = structlog.get_logger()
 
 PART_BYTES = 8 * 2**20
 """Larger objects go to a bucket in parts of so many bytes: each is tried again by itself, and none takes too long."""
@@ -65,6 +69,12 @@ async def put_object(store: ObjectStore, key: str, content: bytes) -> None:
         chunk_size=PART_BYTES,
         max_concurrency=_PARTS_AT_ONCE,
     )
+
+
+def store_failed(error: Exception) -> ServiceUnavailable:
+    """What callers are told when a store fails, whatever it says; what that was goes to the log."""
+    log.warning("the object store failed", error=type(error).__qualname__)
+    return ServiceUnavailable("the object store")
 
 
 async def check_objects(store: ObjectStore) -> str | None:

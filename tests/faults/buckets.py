@@ -4,6 +4,7 @@ import time
 from random import Random
 
 from tests.faults.ground import Ground, expect
+from tests.faults.outages import stored_late
 from tests.faults.reading import attempts_of
 from tests.faults.services import Load
 
@@ -13,26 +14,18 @@ def killed_while_storing(at: Ground, luck: Random) -> float:
 
     Nothing is lost. Recovery is until the first has ended.
     """
-    bodies = [at.body("medium", seed=at.seed(luck)) for _ in range(2)]
-    expected = [at.undisturbed(body) for body in bodies]
-    at.object_server.kill()
-    at.afterwards(at.object_server.start)
-    renders = []
-    for body in bodies:
-        renders.append(at.submit(body))
-        at.reached(renders[-1], lambda body: body["phase"] == "storing", what="storing", seconds=40)
-    with Load(at) as load:
-        load.wait_for(accepted=4)
-    expect(not load.wrong, f"requests were answered {load.wrong}")
-    time.sleep(at.size(quick=0, full=8))
-    at.object_server.start()
-    back_at = time.time()
-    attempts_of(at.ended(renders[0]), ["succeeded"])
-    recovered = time.time() - back_at
-    attempts_of(at.ended(renders[1]), ["succeeded"])
-    for render_id, sha256 in zip(renders, expected, strict=True):
-        at.same_video(render_id, sha256)
-    at.ended(*load.accepted, seconds=60 + len(load.accepted))
+    accepted: list[str] = []
+
+    def meanwhile() -> None:
+        with Load(at) as load:
+            load.wait_for(accepted=4)
+        expect(not load.wrong, f"requests were answered {load.wrong}")
+        accepted.extend(load.accepted)
+        time.sleep(at.size(quick=0, full=8))
+
+    server = at.object_server
+    recovered = stored_late(at, luck, hurt=server.kill, meanwhile=meanwhile, heal=server.start)
+    at.ended(*accepted, seconds=60 + len(accepted))
     return recovered
 
 

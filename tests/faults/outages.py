@@ -53,19 +53,40 @@ def outputs_full(at: Ground, luck: Random) -> float:
     Nothing is lost. Recovery is until the first has ended.
     """
     _need_small_disks(at)
+    return stored_late(
+        at,
+        luck,
+        hurt=lambda: disks.fill(at.objects_dir),
+        meanwhile=lambda: time.sleep(at.size(quick=1, full=8)),
+        heal=lambda: disks.clear(at.objects_dir),
+    )
+
+
+def stored_late(
+    at: Ground,
+    luck: Random,
+    *,
+    hurt: Callable[[], object],
+    meanwhile: Callable[[], object],
+    heal: Callable[[], object],
+) -> float:
+    """Two renders that come to storing while nothing can be stored, and the seconds until one of them has ended.
+
+    Both end in the same attempt, with the videos of undisturbed ones.
+    """
     bodies = [at.body("medium", seed=at.seed(luck)) for _ in range(2)]
     expected = [at.undisturbed(body) for body in bodies]
-    disks.fill(at.objects_dir)
-    at.afterwards(disks.clear, at.objects_dir)
+    hurt()
+    at.afterwards(heal)
     renders = []
     for body in bodies:
         renders.append(at.submit(body))
         at.reached(renders[-1], lambda body: body["phase"] == "storing", what="storing", seconds=40)
-    time.sleep(at.size(quick=1, full=8))
-    disks.clear(at.objects_dir)
-    freed_at = time.time()
+    meanwhile()
+    heal()
+    healed_at = time.time()
     attempts_of(at.ended(renders[0]), ["succeeded"])
-    recovered = time.time() - freed_at
+    recovered = time.time() - healed_at
     attempts_of(at.ended(renders[1]), ["succeeded"])
     for render_id, sha256 in zip(renders, expected, strict=True):
         at.same_video(render_id, sha256)

@@ -8,8 +8,7 @@ import obstore
 import structlog
 from obstore.store import ObjectStore
 
-from services.chassis.errors import ServiceUnavailable
-from services.chassis.objects import put_object
+from services.chassis.objects import put_object, store_failed
 from services.scheduler.domain.upload import Upload
 
 log = structlog.get_logger()
@@ -32,7 +31,7 @@ class ObstoreUploads:
         try:
             await put_object(self._store, _key(upload_id), data)
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
     async def get(self, upload: Upload) -> bytes | None:
         """The bytes of an upload."""
@@ -45,7 +44,7 @@ class ObstoreUploads:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
         if hashlib.sha256(data).hexdigest() != upload.sha256:
             log.warning("an upload is not what was kept", upload_id=upload.id)
             return None
@@ -59,7 +58,7 @@ class ObstoreUploads:
             except FileNotFoundError:
                 pass
             except Exception as error:
-                raise _unavailable(error) from error
+                raise store_failed(error) from error
 
     async def kept_before(self, moment: datetime) -> AsyncGenerator[Sequence[str], None]:
         """Ids of uploads by age."""
@@ -68,13 +67,8 @@ class ObstoreUploads:
                 old = [found["path"] for found in some if found["last_modified"] < moment]
                 yield [path.rpartition("/")[2] for path in old]
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
 
 def _key(upload_id: str) -> str:
     return f"{_FOLDER}/{upload_id}"
-
-
-def _unavailable(error: Exception) -> ServiceUnavailable:
-    log.warning("the object store failed", error=type(error).__qualname__)
-    return ServiceUnavailable("the object store")

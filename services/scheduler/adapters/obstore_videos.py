@@ -6,7 +6,7 @@ import obstore
 import structlog
 from obstore.store import ObjectStore
 
-from services.chassis.errors import ServiceUnavailable
+from services.chassis.objects import store_failed
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class ObstoreVideos:
         except FileNotFoundError:
             return None
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
     async def remove_all(self, folder: str, *, but: Collection[str] = ()) -> None:
         """Remove what is under a folder, but some keys. Raises ServiceUnavailable."""
@@ -38,7 +38,7 @@ class ObstoreVideos:
         except FileNotFoundError:
             pass  # somebody else removes it too
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
 
 async def _pieces(found: "obstore.GetResult") -> AsyncGenerator[bytes, None]:
@@ -49,10 +49,5 @@ async def _pieces(found: "obstore.GetResult") -> AsyncGenerator[bytes, None]:
         except StopAsyncIteration:
             return
         except Exception as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
         yield bytes(piece)
-
-
-def _unavailable(error: Exception) -> ServiceUnavailable:
-    log.warning("the object store failed", error=type(error).__qualname__)
-    return ServiceUnavailable("the object store")

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from obstore.store import S3Store
 
-from services.chassis.errors import ServiceUnavailable
+from services.chassis.objects import store_failed
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -51,14 +51,14 @@ class S3Bucket:
                 ExpiresIn=int(valid_for.total_seconds()),
             )
         except (BotoCoreError, ClientError) as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
     async def abort(self, *, begun_before: datetime) -> int:
         """Drop the parts of puts that began before a moment and did not end. Raises ServiceUnavailable."""
         try:
             return await asyncio.to_thread(self._abort, begun_before)
         except (BotoCoreError, ClientError) as error:
-            raise _unavailable(error) from error
+            raise store_failed(error) from error
 
     def _abort(self, begun_before: datetime) -> int:
         count = 0
@@ -92,8 +92,3 @@ def _client(store: S3Store, endpoint: str | None) -> "S3Client":
         ),
     )
     return client
-
-
-def _unavailable(error: Exception) -> ServiceUnavailable:
-    log.warning("the object store failed", error=type(error).__qualname__)
-    return ServiceUnavailable("the object store")

@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 
 from tests.object_stores import BUCKET, SECRET, ObjectStoreServer, an_object_store
-from tests.platforms import SVD, Platform, running
+from tests.platforms import SVD, Platform, on_one_slot, running
 
 pytestmark = pytest.mark.only_full_size
-
-FLEET = "slots:\n  - {gpu_type: B200, region: us-central1, count: 1, simulated: true, memory_gib: 180}\n"
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +24,12 @@ def server() -> Iterator[ObjectStoreServer]:
 @pytest.fixture(scope="module")
 def platform(server: ObjectStoreServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("on-a-bucket")
-    fleet = root / "fleet.yaml"
-    fleet.write_text(FLEET)
     environment = {
         "FORGE_WEIGHTS": "random",
         "FORGE_OBJECTS_PUBLIC_ENDPOINT": server.endpoint,
         **server.environment,
     }
-    with running(Platform(root / "home", str(fleet), environment)) as subject:
+    with running(on_one_slot(root, environment)) as subject:
         yield subject
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.platforms import SVD, Platform, running
+from tests.platforms import SVD, Platform, on_one_slot, running
 from tests.postgresql import PostgresqlServer, a_postgresql
 
 pytestmark = pytest.mark.only_full_size
 
-FLEET = "slots:\n  - {gpu_type: B200, region: us-central1, count: 1, simulated: true, memory_gib: 180}\n"
 PASSWORD = "canary-of-the-database"
 
 
@@ -24,9 +23,7 @@ def server() -> Iterator[PostgresqlServer]:
 @pytest.fixture(scope="module")
 def platform(server: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("on-postgresql")
-    fleet = root / "fleet.yaml"
-    fleet.write_text(FLEET)
-    with running(Platform(root / "home", str(fleet), {"FORGE_WEIGHTS": "random"})) as subject:
+    with running(on_one_slot(root, {"FORGE_WEIGHTS": "random"})) as subject:
         with subject.client() as client:
             made = client.post(f"/v1/inference/{SVD}", json=subject.small(SVD)).json()
         assert made["status"] == "succeeded"
