@@ -83,7 +83,7 @@ def capacity(settings: Settings, as_json: bool) -> None:
     rows = [
         [
             _name(target),
-            f"{target.free_slots} of {target.total_slots}",
+            _slots(target),
             str(target.idle_runtimes),
             str(target.busy_runtimes),
             str(target.queued_renders),
@@ -99,6 +99,11 @@ def capacity(settings: Settings, as_json: bool) -> None:
             until = words.moment(spared.until)
             told = f"{_name(target)} gets no work of {spared.slug} {spared.version} until {until}: {spared.message}"
             console.print(Text(told, style="yellow"), soft_wrap=True)
+
+
+def _slots(target: TargetCapacity) -> str:
+    free = f"{target.free_slots} of {target.total_slots}"
+    return f"{free}, {target.absent_slots} absent" if target.absent_slots else free
 
 
 def _name(target: TargetCapacity) -> str:

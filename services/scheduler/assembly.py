@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.chassis.ids import new_id
@@ -21,6 +22,7 @@ from services.scheduler.object_ports import Checkpoints, VideoAddresses, Videos
 from services.scheduler.ports import (
     Catalog,
     Clock,
+    Cluster,
     Estimates,
     InputChecker,
     Placer,
@@ -44,6 +46,7 @@ from services.scheduler.usecases.intake import Intake
 from services.scheduler.usecases.keeping import Keeping
 from services.scheduler.usecases.ordering import Ordering
 from services.scheduler.usecases.outlook import Outlook
+from services.scheduler.usecases.presence import keep_to_machines
 from services.scheduler.usecases.probe_outlook import ProbeOutlook
 from services.scheduler.usecases.prober import Prober
 from services.scheduler.usecases.probes import Probes
@@ -115,6 +118,7 @@ async def assembled(
     target_rows: TargetRows | None = None,
     probe_round_seconds: float | None = None,
     replication: Replication | None = None,
+    cluster: Cluster | None = None,
     further_works: Sequence[Work] = (),
     new_id: Callable[[str], str] = new_id,
     on_failure: Callable[[], None] = lambda: None,
@@ -276,6 +280,8 @@ async def assembled(
                     every_seconds=probe_round_seconds,
                 )
                 works.append(probing_round.run)
+        if cluster is not None:
+            works.append(partial(keep_to_machines, cluster, runtimes))
         if processes is not None:
             gauges = Gauges(
                 queue=queue,
@@ -290,6 +296,8 @@ async def assembled(
         async def begin() -> None:
             reign.has_begun = True
             bulletins.forget()
+            if cluster is not None:
+                runtimes.know_machines(())  # until it is known which ones are there
             await dispatcher.recover()
             for work in works:
                 await stack.enter_async_context(in_background(work(), on_failure=on_failure))

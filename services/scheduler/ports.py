@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from services.chassis.errors import Violation
 from services.scheduler.domain.facts import Failure, Output, PeakMemory, Phase
-from services.scheduler.domain.fleet import Slot
+from services.scheduler.domain.fleet import Machine, Slot
 from services.scheduler.domain.inputs import Rule
 from services.scheduler.domain.render import Render, RenderEvent, RenderStatus
 from services.scheduler.domain.runtime import Runtime
@@ -223,17 +223,17 @@ class RuntimeStore(Protocol):
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """Where a worker serves and which process it is."""
+    """Where a worker serves and which process of this machine it is; None on another machine."""
 
     address: str
-    pid: int
+    pid: int | None
 
 
 class Placer(Protocol):
     """Starts and ends worker processes."""
 
     async def launch(self, runtime_id: str, slot: Slot) -> WorkerProcess:
-        """Start a worker on a slot; returns once it serves. Raises RuntimeStartFailed."""
+        """Start a worker on a slot; returns once it serves. Raises RuntimeStartFailed, MachineAbsent."""
         ...
 
     async def is_alive(self, runtime_id: str, process: WorkerProcess) -> bool:
@@ -242,6 +242,14 @@ class Placer(Protocol):
 
     async def terminate(self, runtime_id: str, process: WorkerProcess, *, kindly: bool = True) -> None:
         """End a worker, at once unless `kindly`. Returns once it is gone."""
+        ...
+
+
+class Cluster(Protocol):
+    """Machines that workers are started on, which come and go."""
+
+    def machines(self) -> AsyncGenerator[Sequence[Machine], None]:
+        """Those that are there now, none while nobody can say, and again at each change."""
         ...
 
 

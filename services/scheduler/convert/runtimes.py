@@ -79,6 +79,7 @@ def capacity_to_proto(views: list[TargetView]) -> runtime_service_pb2.GetCapacit
                 region=view.target.region,
                 simulated=view.target.simulated,
                 total_slots=view.total_slots,
+                absent_slots=view.absent_slots,
                 free_slots=view.free_slots,
                 idle_runtimes=view.idle_runtimes,
                 busy_runtimes=view.busy_runtimes,

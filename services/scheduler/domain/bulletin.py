@@ -15,6 +15,8 @@ class Bulletin:
     """All durations are seconds from the moment of the bulletin."""
 
     runtimes: tuple[Runtime, ...] = ()
+    room: tuple[int, ...] | None = None
+    """How many slots of each kind of the fleet, in its order, are on machines that are there; None for all."""
     remaining: Mapping[str, float | None] = field(default_factory=dict)
     """By render: how long its attempt is expected to be in others' way; None where nobody knows."""
     at_their_limit: tuple[str, ...] = ()

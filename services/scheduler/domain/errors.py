@@ -123,6 +123,13 @@ class RuntimeStartFailed(ForgeError):
         self.retry = retry
 
 
+class MachineAbsent(RuntimeStartFailed):
+    """There was no machine to start it on: nothing speaks against the render or its target."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause, retry=True)
+
+
 class WorkerLost(ForgeError):
     """The worker went away."""
 

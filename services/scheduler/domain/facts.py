@@ -187,6 +187,10 @@ class AttemptRecord:
         by_phase = {**self.phase_gpu_seconds, phase.value: self.phase_gpu_seconds.get(phase.value, 0.0) + seconds}
         return replace(self, gpu_seconds=self.gpu_seconds + seconds, phase_gpu_seconds=by_phase, accrued_at=now)
 
+    def unheld(self) -> "AttemptRecord":
+        """The attempt when it turns out that there was no device for it to hold."""
+        return replace(self, gpu_seconds=0.0, phase_gpu_seconds={})
+
     def ended(self, outcome: Outcome, now: datetime, message: str, reason: str = "") -> "AttemptRecord":
         """The attempt at its end."""
         return replace(self, outcome=outcome, ended_at=now, message=message, reason=reason)

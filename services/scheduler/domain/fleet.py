@@ -44,6 +44,28 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """A machine of a cluster: what it says of itself, and how much of everything it has."""
+
+    labels: Mapping[str, str]
+    resources: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a slot asks of the machine it is on, where machines come and go; nothing on the scheduler's own machine."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    resources: tuple[tuple[str, float], ...] = ()
+
+    def count_on(self, machine: Machine) -> int:
+        """How many slots that ask this a machine has room for."""
+        if not dict(self.labels).items() <= machine.labels.items():
+            return 0
+        return int(min((machine.resources.get(name, 0.0) / amount for name, amount in self.resources), default=0.0))
+
+
+@dataclass(frozen=True)
 class Slot:
     """One device a machine offers. `memory_gib` is None for a device without memory of its own (a CPU)."""
 
@@ -52,6 +74,7 @@ class Slot:
     device: str
     """What the worker is told to use: "cpu" or "cuda:0"."""
     memory_gib: float | None = None
+    requirements: Requirements = Requirements()
 
     def fits(self, vram_floor_gib: float) -> bool:
         """Whether a version with this floor can run here."""
@@ -64,6 +87,7 @@ class SlotKind:
 
     target: Target
     memory_gib: float | None
+    requirements: Requirements
     slots: tuple[Slot, ...]
 
 
@@ -82,9 +106,9 @@ class Fleet:
     @cached_property
     def kinds(self) -> tuple[SlotKind, ...]:
         """The slots by kind, in the order in which the first of each comes."""
-        alike: dict[tuple[Target, float | None], list[Slot]] = {}
+        alike: dict[tuple[Target, float | None, Requirements], list[Slot]] = {}
         for slot in self.slots:
-            alike.setdefault((slot.target, slot.memory_gib), []).append(slot)
+            alike.setdefault((slot.target, slot.memory_gib, slot.requirements), []).append(slot)
         return tuple(SlotKind(*what, tuple(slots)) for what, slots in alike.items())
 
     @cached_property
@@ -96,6 +120,13 @@ class Fleet:
     def places(self) -> Mapping[str, int]:
         """Where each slot stands in the order of preference, by its id."""
         return {slot.id: place for place, slot in enumerate(self.slots)}
+
+    def room_on(self, machines: Iterable[Machine]) -> tuple[int, ...]:
+        """How many slots of each kind these machines have room for, in the order of the kinds."""
+        there = list(machines)
+        return tuple(
+            min(len(kind.slots), sum(kind.requirements.count_on(machine) for machine in there)) for kind in self.kinds
+        )
 
     def check(self, pin: Pin, vram_floor_gib: float, known: Iterable[tuple[str, str]]) -> None:
         """Raise UnknownTarget or TargetNotOffered when no slot could ever serve a request with this pin.

@@ -1,7 +1,8 @@
 """Which runtimes are on which slots, found by what placement asks for, however large the fleet is."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from itertools import islice
 from typing import Any
 
 from sortedcontainers import SortedDict
@@ -15,8 +16,10 @@ _Version = tuple[str, str]
 class Occupancy:
     """The runtimes of a fleet. Each question takes as long as there are kinds of slots, not slots."""
 
-    def __init__(self, fleet: Fleet, runtimes: Iterable[Runtime] = ()) -> None:
+    def __init__(self, fleet: Fleet, runtimes: Iterable[Runtime] = (), room: Sequence[int] | None = None) -> None:
         self.fleet = fleet
+        self._room: Mapping[SlotKind, int] = {}
+        self.make_room(room)
         self._runtimes: dict[str, Runtime] = {}
         self._taken: dict[SlotKind, dict[str, dict[str, Runtime]]] = {kind: {} for kind in fleet.kinds}
         """Who occupies each slot that is taken: two while one makes room for the other."""
@@ -36,6 +39,11 @@ class Occupancy:
         """How many are warm or start, and are nobody's."""
         for runtime in runtimes:
             self.put(runtime)
+
+    def make_room(self, room: Sequence[int] | None) -> None:
+        """So many slots of each kind, in the fleet's order, are on machines that are there; all of them for None."""
+        counts = [len(kind.slots) for kind in self.fleet.kinds] if room is None else room
+        self._room = dict(zip(self.fleet.kinds, counts, strict=True))
 
     def put(self, runtime: Runtime) -> None:
         """A runtime is as told from now on."""
@@ -66,20 +74,24 @@ class Occupancy:
 
     def kinds_with_room(self) -> set[SlotKind]:
         """The kinds with a slot that is free, or whose runtime nobody uses: anything placed goes to one of them."""
-        return {kind for kind in self.fleet.kinds if self._free[kind] or self._unused[kind]}
+        return {kind for kind in self.fleet.kinds if self.count_free(kind) or self._unused[kind]}
 
     def free(self, kinds: Iterable[SlotKind]) -> list[Slot]:
         """The first free slot of each kind that has one."""
-        return [slots.peekitem(0)[1] for kind in kinds if (slots := self._free[kind])]
+        return [self._free[kind].peekitem(0)[1] for kind in kinds if self.count_free(kind)]
 
     def free_slots(self) -> list[Slot]:
         """Every free slot, in the fleet's order."""
-        places = sorted(place for slots in self._free.values() for place in slots)
+        places = sorted(place for kind, slots in self._free.items() for place in islice(slots, self.count_free(kind)))
         return [self.fleet.slots[place] for place in places]
 
     def count_free(self, kind: SlotKind) -> int:
         """How many slots of a kind are free."""
-        return len(self._free[kind])
+        return max(0, self._room[kind] - len(self._taken[kind]))
+
+    def count_absent(self, kind: SlotKind) -> int:
+        """How many slots of a kind can be on no machine that is there."""
+        return len(kind.slots) - max(self._room[kind], len(self._taken[kind]))
 
     def ready(self, version: _Version, kinds: Iterable[SlotKind]) -> list[Runtime]:
         """Of each kind the warm runtime of a version that is idle and was used last."""

@@ -199,7 +199,10 @@ def _why_here(demand: Demand, slot: Slot, free: Sequence[Slot]) -> str:
 
 def _why_full(kinds: Sequence[SlotKind], situation: Situation) -> str:
     targets = ", ".join(sorted({str(kind.target) for kind in kinds}))
-    count = sum(len(kind.slots) for kind in kinds)
+    absent = sum(situation.occupancy.count_absent(kind) for kind in kinds)
+    count = sum(len(kind.slots) for kind in kinds) - absent
+    if not count:
+        return f"no machine with {targets} is there"
     kept = situation.occupancy.count_kept_idle(kinds)
     busy = f"all {count} slots of {targets} are busy" if count > 1 else f"the slot of {targets} is busy"
     return f"{busy}, {kept} of them kept warm for other versions" if kept else busy

@@ -287,6 +287,11 @@ class Render:
             return self.stopped(now)
         return self._left(Outcome.RELEASED, now, why)._queued_again(RenderStatus.RUNNING)
 
+    def unplaced(self, now: datetime, why: str) -> "Render":
+        """The render back in the queue, because there was no machine for its runtime: waiting for one costs nothing."""
+        *earlier, last = self.attempts
+        return replace(self, attempts=(*earlier, last.unheld())).released(now, why)
+
     def lost(self, now: datetime, why: str, cause: Failure | None = None) -> "Render":
         """The render after its worker went away: back in the queue, or failed when that happened too often.
 

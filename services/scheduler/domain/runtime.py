@@ -32,7 +32,10 @@ _WARMTH = (RuntimeStatus.FAILED, RuntimeStatus.DRAINING, RuntimeStatus.STARTING,
 
 @dataclass(frozen=True)
 class Runtime:
-    """One version on one slot. `address` and `pid` are those of its worker, once it has one."""
+    """One version on one slot. `address` and `pid` are those of its worker, once it has one.
+
+    A worker on another machine has no `pid` here.
+    """
 
     id: str
     slug: str

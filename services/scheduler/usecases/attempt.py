@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from services.chassis.storage import StoreUnavailable
-from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost, WorkerOccupied
+from services.scheduler.domain.errors import MachineAbsent, RuntimeStartFailed, WorkerLost, WorkerOccupied
 from services.scheduler.domain.facts import Failure, Outcome, Phase
 from services.scheduler.domain.limits import overrun
 from services.scheduler.domain.policy import Policy
@@ -106,6 +106,8 @@ class Attempt:
             failure = Failure(error.cause_reason, error.message, retry=error.retry)
             if self._is_draining:
                 await self._release("released: the platform is shutting down")
+            elif isinstance(error, MachineAbsent):
+                await self._give_back(f"released: {error.message}")
             elif error.retry:
                 await self._lose(error.message, failure)
             else:
@@ -301,6 +303,11 @@ class Attempt:
         await self._write(
             lambda render: render.lost(now, message, cause) if render.status in ACTIVE else None, message, accrue=False
         )
+
+    async def _give_back(self, message: str) -> None:
+        """Put the render back into the queue, since there is no machine for it."""
+        now = self._clock.now()
+        await self._write(lambda render: render.unplaced(now, message) if render.status in ACTIVE else None, message)
 
     async def _release(self, message: str, moment: AttemptMoment | None = None) -> None:
         """Put the render back into the queue, with what the worker last said; this is no fault of the render."""

@@ -53,7 +53,7 @@ class Bulletins:
 
     def _take_over(self, bulletin: Bulletin) -> None:
         self._read = bulletin
-        self._runtimes.take_over(bulletin.runtimes)
+        self._runtimes.take_over(bulletin.runtimes, bulletin.room)
         self._knowledge.take_over(bulletin, self._clock.monotonic())
 
     def _written(self) -> Bulletin:
@@ -61,6 +61,7 @@ class Bulletins:
         runtimes = tuple(self._runtimes.all())
         return Bulletin(
             runtimes=runtimes,
+            room=self._runtimes.room,
             remaining={
                 runtime.render_id: _rounded(self._dispatcher.remaining_seconds(runtime.render_id))
                 for runtime in runtimes

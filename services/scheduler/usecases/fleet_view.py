@@ -41,6 +41,7 @@ class TargetView:
 
     target: Target
     total_slots: int
+    absent_slots: int
     free_slots: int
     idle_runtimes: int
     busy_runtimes: int
@@ -122,6 +123,7 @@ class FleetView:
             TargetView(
                 target=target,
                 total_slots=sum(slot.target == target for slot in self._runtimes.fleet.slots),
+                absent_slots=self._runtimes.count_absent(target),
                 free_slots=sum(slot.target == target for slot in free),
                 idle_runtimes=sum(r.target == target and r.is_idle for r in runtimes),
                 busy_runtimes=sum(r.target == target and r.is_busy for r in runtimes),

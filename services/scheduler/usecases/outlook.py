@@ -177,13 +177,13 @@ class Outlook:
         kinds = self.fleet.kinds_for(demand, situation.vram_floor_gib)
         if not kinds:
             return None
-        found = [self._ends(demand, situation, kinds, position, quantile) for quantile in ("p50", "p90")]
-        return Span(found[0], max(found))
+        p50, p90 = (self._ends(demand, situation, kinds, position, quantile) for quantile in ("p50", "p90"))
+        return None if p50 is None or p90 is None else Span(p50, max(p50, p90))
 
     def _ends(
         self, demand: Demand, situation: Situation, kinds: Sequence[SlotKind], position: int, quantile: str
-    ) -> float:
-        """When it is expected to end if the slots of these kinds serve one render after the other."""
+    ) -> float | None:
+        """When it is expected to end if the slots of these kinds serve one render after the other; None for none."""
         free_at: list[tuple[float, float]] = []
         for kind in kinds:
             expectation = situation.expectation(kind.target)
@@ -194,6 +194,8 @@ class Outlook:
                 if not runtime.runs(demand.slug, demand.model_version):
                     begins += expectation.start_seconds
                 free_at.append((begins, run))
+        if not free_at:  # none of their machines is there
+            return None
         begins, run = _nth_turn(free_at, position)
         return round(begins + run, 1)
 

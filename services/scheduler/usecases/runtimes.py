@@ -12,7 +12,7 @@ from services.chassis.ids import new_id as random_id
 from services.chassis.storage import StoreUnavailable
 from services.scheduler.domain.durations import Durations
 from services.scheduler.domain.errors import RuntimeStartFailed, WorkerLost
-from services.scheduler.domain.fleet import Fleet, Slot
+from services.scheduler.domain.fleet import Fleet, Machine, Slot, Target
 from services.scheduler.domain.occupancy import Occupancy
 from services.scheduler.domain.placement import Start as StartOn
 from services.scheduler.domain.policy import Policy
@@ -45,6 +45,8 @@ class Runtimes:
         new_id: Callable[[str], str] = random_id,
     ) -> None:
         self.occupancy = Occupancy(fleet)
+        self.room: tuple[int, ...] | None = None
+        """How many slots of each kind of the fleet are on machines that are there; None for all."""
         self._placer = placer
         self._workers = workers
         self._store = store
@@ -105,6 +107,10 @@ class Runtimes:
     def free_slots(self) -> list[Slot]:
         """Slots nothing occupies, in the fleet's order."""
         return self.occupancy.free_slots()
+
+    def count_absent(self, target: Target) -> int:
+        """How many slots of a target can be on no machine that is there."""
+        return sum(self.occupancy.count_absent(kind) for kind in self.fleet.kinds if kind.target == target)
 
     def missed(self) -> list[Runtime]:
         """Those that were to stay warm until stopped and are gone although nobody stopped them."""
@@ -235,10 +241,20 @@ class Runtimes:
         """Take over the workers of an earlier scheduler. `busy` maps runtime ids to the renders they still run."""
         await asyncio.gather(*(self._adopt(stored, busy.get(stored.id)) for stored in await self._store.all()))
 
-    def take_over(self, told: Iterable[Runtime]) -> None:
-        """Know these runtimes, which another scheduler looks after, and no others."""
-        self.occupancy = Occupancy(self.fleet, told)
+    def take_over(self, told: Iterable[Runtime], room: tuple[int, ...] | None) -> None:
+        """Know these runtimes, which another scheduler looks after, and no others, and the room that it knows of."""
+        self.room = room if room is None or len(room) == len(self.fleet.kinds) else None  # it may have another fleet
+        self.occupancy = Occupancy(self.fleet, told, self.room)
         self._ring()
+
+    def know_machines(self, machines: Iterable[Machine]) -> None:
+        """Only slots on these machines, of those that come and go, may be used from now on."""
+        room = self.fleet.room_on(machines)
+        if room != self.room:
+            self.room = room
+            self.occupancy.make_room(room)
+            self._ring()
+            self._on_change()
 
     async def tend(self) -> None:
         """Free the slots of runtimes that idle too long, and notice workers that died; runs until canceled."""
@@ -380,7 +396,7 @@ class Runtimes:
             self._on_change()
 
     async def _bury(self, runtime: Runtime, *, kindly: bool) -> None:
-        if runtime.address is not None and runtime.pid is not None:
+        if runtime.address is not None:
             await self._placer.terminate(runtime.id, WorkerProcess(runtime.address, runtime.pid), kindly=kindly)
         if runtime.id not in self._missed:
             await self._forget(runtime)
@@ -413,7 +429,7 @@ class Runtimes:
 
     async def _answers(self, runtime: Runtime) -> bool:
         """Whether the runtime's worker is there, is that worker, and has the version loaded."""
-        if runtime.address is None or runtime.pid is None or runtime.status is not RuntimeStatus.WARM:
+        if runtime.address is None or runtime.status is not RuntimeStatus.WARM:
             return False
         if not await self._placer.is_alive(runtime.id, WorkerProcess(runtime.address, runtime.pid)):
             return False

@@ -19,14 +19,15 @@ class TargetView:
     @property
     def used_slots(self) -> int:
         """Slots that something occupies."""
-        return self.capacity["total_slots"] - self.capacity["free_slots"]
+        return _used(self.capacity)
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """One word a slot: busy, warm, starting (or ending), free. A large target shows its first ones."""
+        """One word a slot: busy, warm, starting (or ending), free, absent. A large target shows its first ones."""
         busy, idle = self.capacity["busy_runtimes"], self.capacity["idle_runtimes"]
         other = max(0, self.used_slots - busy - idle)
-        words = ["busy"] * busy + ["warm"] * idle + ["starting"] * other + ["free"] * self.capacity["free_slots"]
+        words = ["busy"] * busy + ["warm"] * idle + ["starting"] * other
+        words += ["free"] * self.capacity["free_slots"] + ["absent"] * self.capacity.get("absent_slots", 0)
         return tuple(words[:_MOST_SLOTS])
 
 
@@ -36,6 +37,7 @@ class Sums:
 
     slots: int
     used: int
+    absent: int
     busy: int
     idle: int
     queued: int
@@ -63,7 +65,8 @@ def sums_of(targets: Iterable[TargetView]) -> Sums:
     slots = sum(target["total_slots"] for target in found)
     return Sums(
         slots=slots,
-        used=slots - sum(target["free_slots"] for target in found),
+        used=sum(_used(target) for target in found),
+        absent=sum(target.get("absent_slots", 0) for target in found),
         busy=sum(target["busy_runtimes"] for target in found),
         idle=sum(target["idle_runtimes"] for target in found),
         queued=sum(target["queued_renders"] for target in found),
@@ -74,6 +77,10 @@ def failures_of(measurements: Iterable[Mapping[str, Any]]) -> list[Mapping[str, 
     """Attempts that failed or lost their worker, newest first."""
     failed = [found for found in measurements if found["outcome"] in _FAILED]
     return sorted(failed, key=lambda found: found.get("measured_at", ""), reverse=True)[:_MOST_FAILURES]
+
+
+def _used(target: Mapping[str, Any]) -> int:
+    return target["total_slots"] - target["free_slots"] - target.get("absent_slots", 0)
 
 
 def _place(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -103,6 +103,11 @@ def test_start_and_stop_say_what_happened(run, platform):
     assert json.loads(run("stop", "toy", "--json").stdout)["stopped_runtimes"] == 1
 
 
+def test_capacity_tells_of_slots_whose_machines_are_not_there(run, platform, capacity):
+    platform.capacity = [capacity(absent_slots=1)]
+    assert "1 of 2, 1 absent" in run("capacity").stdout
+
+
 def test_capacity_counts_slots(run):
     assert "1 of 2" in run("capacity").stdout
 

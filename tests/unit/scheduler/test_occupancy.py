@@ -52,8 +52,11 @@ def best(found, order):
     return min(found, key=order, default=None)
 
 
-@given(changes)
-def test_every_question_is_answered_as_if_each_runtime_were_looked_at(happened):
+rooms = st.one_of(st.none(), st.tuples(*(st.integers(0, len(kind.slots)) for kind in FLEET.kinds)))
+
+
+@given(changes, rooms)
+def test_every_question_is_answered_as_if_each_runtime_were_looked_at(happened, room):
     occupancy, known = Occupancy(FLEET), {}
     for change in happened:
         if isinstance(change, str):
@@ -61,13 +64,18 @@ def test_every_question_is_answered_as_if_each_runtime_were_looked_at(happened):
         else:
             occupancy.put(change)
             known[change.id] = change
+    occupancy.make_room(room)
+    room_of = dict(zip(FLEET.kinds, room or [len(kind.slots) for kind in FLEET.kinds], strict=True))
     assert {runtime.id: runtime for runtime in occupancy.all()} == known
     taken = {runtime.slot_id for runtime in known.values() if runtime.occupies_slot}
     for kind in FLEET.kinds:
         here = [runtime for runtime in known.values() if FLEET.kind_of.get(runtime.slot_id) is kind]
-        free = [slot for slot in kind.slots if slot.id not in taken]
+        busy = sum(slot.id in taken for slot in kind.slots)
+        free = [slot for slot in kind.slots if slot.id not in taken][: max(0, room_of[kind] - busy)]
+        assert occupancy.count_absent(kind) == len(kind.slots) - busy - len(free)
         assert occupancy.free([kind]) == free[:1]
         assert occupancy.count_free(kind) == len(free)
+        assert [slot for slot in occupancy.free_slots() if slot in kind.slots] == free
         idle = [runtime for runtime in here if runtime.is_idle]
         assert occupancy.count_kept_idle([kind]) == sum(runtime.keep_warm for runtime in idle)
         unused = any(r.status in (RuntimeStatus.WARM, RuntimeStatus.STARTING) and not r.is_busy for r in here)

@@ -13,6 +13,7 @@ from services.scheduler.domain.render import RenderStatus
 from services.scheduler.usecases.in_step import COMPARE_SECONDS
 from tests.unit.scheduler.house_bench import at_step
 from tests.unit.scheduler.replicas_bench import Town, within
+from tests.unit.scheduler.test_machines import FLEET, Machines, machine
 
 
 @pytest.fixture
@@ -91,6 +92,17 @@ async def test_both_say_the_same_of_what_waits(town):
             here, there = await leader.get(render), await follower.get(render)
             assert here.progress.queue_position == there.progress.queue_position == place
             assert here.explanation == there.explanation
+
+
+async def test_all_know_that_there_is_no_machine_for_what_waits(town):
+    async with town.pair(cluster=Machines(machine("north")), fleet=FLEET) as (leader, follower):
+        render = await follower.create(gpu_type="L40S")
+        await asyncio.sleep(2.5 * COMPARE_SECONDS)
+        for house in (leader, follower):
+            told = await house.get(render)
+            assert told.explanation == "waits: it is next; no machine with L40S@eu-north1 is there"
+            assert told.progress.eta_seconds_p50 is None
+        assert (await follower.finished(await follower.create())).attempts[-1].target.gpu_type == "H200"
 
 
 async def test_a_quota_counts_what_any_of_them_has_accepted(town):

@@ -32,6 +32,14 @@ def test_every_slot_is_a_square_of_its_own() -> None:
     assert target.used_slots == 4
 
 
+def test_slots_whose_machine_is_not_there_are_neither_used_nor_free() -> None:
+    (target,) = found = targets_of([a_target(absent_slots=1)], [])
+
+    assert target.slots == ("busy", "busy", "warm", "free", "absent")
+    assert target.used_slots == 3
+    assert (sums_of(found).used, sums_of(found).absent) == (3, 1)
+
+
 def test_runtimes_stand_with_their_target_those_at_work_first() -> None:
     targets = targets_of(
         [a_target(), a_target(region="south")],

@@ -97,6 +97,15 @@ async def test_a_visitor_sees_the_fleet(browser: Browser) -> None:
     assert answer.text.count("slot slot-warm") == 3  # two slots and the legend
 
 
+async def test_what_is_absent_is_told_where_there_is_such_a_slot(browser: Browser, platform: Platform) -> None:
+    assert "absent" not in (await browser.open("/status")).text
+    platform.answers["GetCapacity"].targets[0].absent_slots = 1
+    text = read((await browser.open("/status")).text).text
+
+    assert "1 of 3 slots in use, 1 absent" in text
+    assert "absent: its machine is not there" in text
+
+
 async def test_where_the_catalogue_is_private_a_visitor_is_sent_to_sign_in(browser: Browser) -> None:
     answer = await browser.open("/status", public_catalogue=False)
 

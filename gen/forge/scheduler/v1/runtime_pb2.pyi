@@ -150,6 +150,7 @@ class TargetCapacity(_message.Message):
     QUEUED_RENDERS_FIELD_NUMBER: _builtins.int
     QUEUED_GPU_SECONDS_FIELD_NUMBER: _builtins.int
     OPEN_CIRCUITS_FIELD_NUMBER: _builtins.int
+    ABSENT_SLOTS_FIELD_NUMBER: _builtins.int
     gpu_type: _builtins.str
     """Device."""
     region: _builtins.str
@@ -168,6 +169,8 @@ class TargetCapacity(_message.Message):
     """Queued renders pinned to this target."""
     queued_gpu_seconds: _builtins.float
     """Device time that the queued renders which can only run here are expected to take."""
+    absent_slots: _builtins.int
+    """Slots whose machines are not there now. They are among the total, and neither free nor used."""
     @_builtins.property
     def open_circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenCircuit]:
         """Versions that get no new work here for a while because their renders kept losing workers."""
@@ -185,10 +188,11 @@ class TargetCapacity(_message.Message):
         queued_renders: _builtins.int = ...,
         queued_gpu_seconds: _builtins.float = ...,
         open_circuits: _abc.Iterable[Global___OpenCircuit] | None = ...,
+        absent_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_runtimes", b"busy_runtimes", "free_slots", b"free_slots", "gpu_type", b"gpu_type", "idle_runtimes", b"idle_runtimes", "open_circuits", b"open_circuits", "queued_gpu_seconds", b"queued_gpu_seconds", "queued_renders", b"queued_renders", "region", b"region", "simulated", b"simulated", "total_slots", b"total_slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_slots", b"absent_slots", "busy_runtimes", b"busy_runtimes", "free_slots", b"free_slots", "gpu_type", b"gpu_type", "idle_runtimes", b"idle_runtimes", "open_circuits", b"open_circuits", "queued_gpu_seconds", b"queued_gpu_seconds", "queued_renders", b"queued_renders", "region", b"region", "simulated", b"simulated", "total_slots", b"total_slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
