@@ -37,6 +37,15 @@ schedulers_option = click.option(
     show_envvar=True,
     help="How many schedulers take calls; one of them leads. More than one need FORGE_DATABASE_URL.",
 )
+placer_option = click.option(
+    "--placer",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    envvar="FORGE_PLACER",
+    show_envvar=True,
+    help="Where renders run: here, or on the Ray cluster at RAY_ADDRESS.",
+)
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 version_option = click.option("--version", "version", default="", help="Version of the model. [default: the model's]")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -33,8 +34,8 @@ _WORKERS = "inference-worker"  # started by the scheduler, so that they outlive 
 # A service ends before those it asks, and the edge before all.
 _SERVICES = {"traces": 5, "catalog": 10, "billing-estimate": 10, "accounts": 10, "scheduler": 20, "web": 25}
 _EDGE_ORDER = 30
-_SCHEDULER = "scheduler"
-_OF_DATABASES, _OF_BUCKETS = "FORGE_DATABASE_URL", "AWS_"
+_SCHEDULER, _TRACES = "scheduler", "traces"
+_OF_DATABASES, _OF_BUCKETS_AND_CLUSTERS = "FORGE_DATABASE_URL", ("AWS_", "RAY_")
 _WITHOUT_DATABASES = frozenset({"web", EDGE})
 _NOT_FOR_SERVICES = frozenset({"FORGE_API_KEY", "FORGE_API_BASE", "FORGE_TLS_DIR"})
 _READY_SECONDS = 120.0
@@ -50,6 +51,7 @@ class StackOptions:
     port: int
     fleet: str
     schedulers: int = 1
+    placer: str = "local"
 
     @property
     def programs(self) -> dict[str, str]:
@@ -185,7 +187,27 @@ def _addresses(options: StackOptions, ports: Mapping[str, int]) -> dict[str, str
     found: dict[str, list[str]] = {}
     for name, service in options.programs.items():
         found.setdefault(service, []).append(f"127.0.0.1:{ports[name]}")
+    if options.placer == "ray":  # the only service that workers call, and they are on other machines
+        found[_TRACES] = [f"{_address_towards(os.environ.get('RAY_ADDRESS', ''))}:{ports[_TRACES]}"]
     return {service: ",".join(addresses) for service, addresses in found.items()}
+
+
+def _address_towards(ray_address: str) -> str:
+    """The address of this machine where machines of the cluster at `ray_address` see it."""
+    parts = urlsplit(ray_address if "://" in ray_address else f"ray://{ray_address}")
+    try:
+        if not parts.hostname:
+            raise ValueError("it names no host")
+        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # which sends nothing
+            own = probe.getsockname()[0]
+    except (OSError, ValueError) as error:
+        raise CommandFailed(
+            f"RAY_ADDRESS: no Ray cluster is found there: {error}",
+            hints=["name the head of the cluster: ray://host:10001, or host:6379 on one of its machines"],
+        ) from error
+    return f"[{own}]" if ":" in own else own
 
 
 def child_environment(
@@ -200,6 +222,7 @@ def child_environment(
     if tls_dir:
         child["FORGE_TLS_DIR"] = str(tls_dir)
     child["FORGE_FLEET"] = options.fleet
+    child["FORGE_PLACER"] = options.placer
     child["PYTHONUNBUFFERED"] = "1"
     # gRPC's fork handlers crash the child when the scheduler starts a worker while calls are under way; it only execs.
     child.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -248,7 +271,7 @@ def secrets_not_for(program: str, environment: Mapping[str, str]) -> list[str]:
         name
         for name in environment
         if (name == _OF_DATABASES and program in _WITHOUT_DATABASES)
-        or (name.startswith(_OF_BUCKETS) and program != _SCHEDULER)
+        or (name.startswith(_OF_BUCKETS_AND_CLUSTERS) and program != _SCHEDULER)
     )
 
 
@@ -262,7 +285,9 @@ def _service_program(
 ) -> Program:
     """A process of a service. It alone is told where it listens, where it shows its figures and which replica it is."""
     service = options.programs[name]
-    own = metrics_environment(service, pages[name]) | {setting(service, "address"): f"127.0.0.1:{ports[name]}"}
+    own = metrics_environment(service, pages[name])
+    if options.schedulers > 1 and service == _SCHEDULER:
+        own[setting(service, "address")] = f"127.0.0.1:{ports[name]}"
     if name != service:
         own[setting(service, "replica")] = name.removeprefix(f"{service}-")
     return Program(

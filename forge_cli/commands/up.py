@@ -12,7 +12,7 @@ from rich.text import Text
 
 from forge_cli.home import Home
 from forge_cli.logs import LogLine
-from forge_cli.options import fleet_option, home_option, host_option, schedulers_option
+from forge_cli.options import fleet_option, home_option, host_option, placer_option, schedulers_option
 from forge_cli.signals import interruptible
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 @fleet_option
 @host_option
 @schedulers_option
+@placer_option
 @click.option("--verbose", is_flag=True, help="Show every log line, not only those that matter.")
-def up(port: int, home: Path | None, fleet: str | None, host: str, schedulers: int, verbose: bool) -> None:
+def up(port: int, home: Path | None, fleet: str | None, host: str, schedulers: int, placer: str, verbose: bool) -> None:
     """Run the whole platform here until Ctrl-C."""
     from forge_cli.stack import StackOptions, fleet_named, running_stack
 
-    options = StackOptions(Home.at(home), host, port, fleet_named(fleet), schedulers)
+    options = StackOptions(Home.at(home), host, port, fleet_named(fleet), schedulers, placer)
     terminal = Terminal(Console(highlight=False), verbose=verbose)
     try:
         with interruptible(), running_stack(options, terminal.say) as stack:

@@ -18,6 +18,7 @@ OWN_SETTINGS = frozenset(
         "FORGE_API_BASE",
         "FORGE_API_KEY",
         "FORGE_FLEET",
+        "FORGE_PLACER",
         "FORGE_SCHEDULERS",
         "FORGE_PLAINTEXT",
         "FORGE_CONFIG_DIR",

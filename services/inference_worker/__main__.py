@@ -1,4 +1,7 @@
-"""Composition root of a worker: `python -m services.inference_worker`, or one that waits, with `--waiting`."""
+"""Composition root of a worker: `python -m services.inference_worker`.
+
+With `--waiting` it is told over stdin which worker it is; with `--tethered` it is told to stop by the end of stdin.
+"""
 
 import asyncio
 import fcntl
@@ -22,6 +25,7 @@ from services.inference_worker.adapters.obstore_objects import ObstoreObjects
 from services.inference_worker.adapters.pillow_pictures import PillowPictures
 from services.inference_worker.adapters.pyav_video_encoder import PyAvVideoEncoder
 from services.inference_worker.adapters.serial_thread import SerialThread
+from services.inference_worker.adapters.tether import stop_at_the_end_of_stdin
 from services.inference_worker.adapters.waiting import wait_to_be_told
 from services.inference_worker.config import WorkerSettings
 from services.inference_worker.servicer import mount
@@ -101,6 +105,8 @@ def main() -> None:
     """Run a worker."""
     if sys.argv[1:] == ["--waiting"]:
         wait_to_be_told()
+    if sys.argv[1:] == ["--tethered"]:
+        stop_at_the_end_of_stdin()
     settings = settings_of(WorkerSettings)
     device, encoding = SerialThread("device"), SerialThread("encoding")
     run("inference-worker", settings, lambda told_to_stop: serve(settings, device, encoding, told_to_stop))

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import random
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +39,9 @@ from services.chassis.process import run, settings_of
 from services.chassis.relay import Relay
 from services.chassis.server import Mount, serving
 from services.chassis.storage import Database, database_of, schema_of
+from services.chassis.strict_yaml import ConfigurationInvalid
 from services.chassis.tasks import entered
-from services.chassis.trust import Trust
+from services.chassis.trust import Certificates, Trust
 from services.scheduler.adapters.darkroom_images import DarkroomImages
 from services.scheduler.adapters.fenced_database import FencedDatabase
 from services.scheduler.adapters.grpc_bookkeepers import GrpcLedger, GrpcMetering
@@ -57,6 +59,7 @@ from services.scheduler.adapters.obstore_uploads import ObstoreUploads
 from services.scheduler.adapters.obstore_videos import ObstoreVideos
 from services.scheduler.adapters.postgresql_leadership import PostgresqlLeadership
 from services.scheduler.adapters.psutil_processes import PsutilProcesses
+from services.scheduler.adapters.ray_placer import RayPlacer, passed_on
 from services.scheduler.adapters.sql_bulletins import SqlBulletinBoard
 from services.scheduler.adapters.sql_probes import SqlProbeStore
 from services.scheduler.adapters.sql_reports import SqlReportStore
@@ -88,6 +91,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.05
 LED_SERVICES = ("forge.scheduler.v1.RuntimeService", "forge.scheduler.v1.ProbeService")
 """What only the replica that leads can answer: it alone knows the runtimes as they are."""
+_RAY_ADDRESS = re.compile(r"(ray://)?([A-Za-z0-9_.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}")
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 
 
@@ -154,7 +158,7 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
     """Serve until told to stop. Unwinding the stack is the shutdown plan: calls, attempts, workers, stores."""
     clock = SystemClock()
     caller, trust = service_caller("scheduler"), Trust.of("scheduler", settings)
-    fleet = await read_fleet(settings.fleet, settings.config_dir)
+    fleet = await read_fleet(settings.fleet, settings.config_dir, on_cluster=settings.placer == "ray")
     objects = object_store(settings)
     if problem := await check_objects(objects):
         log.warning("what needs objects has to wait", problem=problem)
@@ -195,13 +199,8 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
             outboxes.append(leadership.tell)
         store = SqlRenderStore(database, clock, outboxes=outboxes)
         tidying = [uploads.tidy, *([Leftovers(puts=bucket, clock=clock).tidy] if bucket else [])]
-        placer = LocalPlacer(
-            settings.home,
-            environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
-            launch_seconds=settings.worker_launch_seconds,
-            stop_seconds=settings.worker_stop_seconds,
-            spares=settings.worker_spares,
-        )
+        ray = await stack.enter_async_context(ray_placer(settings)) if settings.placer == "ray" else None
+        placer = ray or local_placer(settings)
         assembly = await stack.enter_async_context(
             assembled(
                 fleet=fleet,
@@ -224,7 +223,8 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
                 target_rows=GrpcTargetRows(catalog_channel),
                 probe_round_seconds=settings.probe_round_seconds,
                 replication=leadership and Replication(leadership, store, SqlBulletinBoard(database)),
-                further_works=[partial(entered, placer), postman.deliver, reporter.run, *tidying],
+                cluster=ray,
+                further_works=[*([] if ray else [partial(entered, placer)]), postman.deliver, reporter.run, *tidying],
                 on_failure=told_to_stop.set,
             )
         )
@@ -247,6 +247,48 @@ async def serve(settings: SchedulerSettings, told_to_stop: asyncio.Event) -> Non
             )
         )
         await told_to_stop.wait()
+
+
+def local_placer(settings: SchedulerSettings) -> LocalPlacer:
+    """Workers on this machine."""
+    return LocalPlacer(
+        settings.home,
+        environment={"FORGE_HOME": str(settings.home), "FORGE_WEIGHTS": settings.weights},
+        launch_seconds=settings.worker_launch_seconds,
+        stop_seconds=settings.worker_stop_seconds,
+        spares=settings.worker_spares,
+    )
+
+
+def ray_placer(settings: SchedulerSettings) -> RayPlacer:
+    """Workers on the machines of a Ray cluster. Raises ConfigurationInvalid."""
+    problems: list[str] = []
+    if not _RAY_ADDRESS.fullmatch(settings.ray_address):
+        problems.append("RAY_ADDRESS: where the Ray cluster is, ray://host:10001, or host:6379 on one of its machines")
+    if "objects_url" not in settings.model_fields_set:
+        problems.append(
+            "FORGE_OBJECTS_URL: workers on other machines store videos too: name a bucket, s3://bucket/prefix, or a "
+            "folder that all machines have, file:///folder"
+        )
+    if problems:
+        raise ConfigurationInvalid(problems)
+    certificates: Certificates | None = None
+    if settings.tls_dir is not None:
+        with suppress(ConfigurationInvalid):  # then each machine has its own, and says so with FORGE_TLS_DIR
+            certificates = Certificates.in_folder(settings.tls_dir, "inference-worker")
+    own = {
+        "FORGE_WEIGHTS": settings.weights,
+        "FORGE_OBJECTS_URL": settings.objects_url,
+        "FORGE_TRACES_ADDRESS": settings.traces_address,
+    }
+    return RayPlacer(
+        settings.ray_address,
+        logs=settings.home / "logs",
+        environment=passed_on(os.environ) | own,
+        certificates=certificates,
+        launch_seconds=settings.worker_launch_seconds,
+        stop_seconds=settings.worker_stop_seconds,
+    )
 
 
 def bucket_of(objects: ObjectStore, settings: SchedulerSettings) -> "S3Bucket | None":

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -19,6 +20,10 @@ class SchedulerSettings(ChassisSettings):
     """Where other replicas reach this one, "host:port", when that is not the address that it listens on."""
     fleet: str = "local"
     """Name of a file in `config/fleets/`, or the path of one."""
+    placer: Literal["local", "ray"] = "local"
+    """Where workers run: "local" on this machine, "ray" on the machines of a Ray cluster."""
+    ray_address: str = Field(default="", validation_alias="RAY_ADDRESS")
+    """Where the cluster is, as Ray has it: ray://host:10001 from anywhere, host:6379 from one of its own machines."""
     weights: str = "demo"
     """Passed to workers: "demo", "random", "hub", or a directory of checkpoints."""
     lease_seconds: float = Field(default=30.0, gt=0)

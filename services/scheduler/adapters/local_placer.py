@@ -115,7 +115,7 @@ class LocalPlacer:
         found = self._process(runtime_id, process)
         if found is not None:
             await asyncio.to_thread(self._end, found, kindly)
-        if child := self._children.pop(process.pid, None):
+        if process.pid is not None and (child := self._children.pop(process.pid, None)):
             with suppress(subprocess.TimeoutExpired):  # its last threads may take a moment
                 await asyncio.to_thread(child.wait, self._stop_seconds)
         self._address_file(runtime_id).unlink(missing_ok=True)
@@ -139,6 +139,8 @@ class LocalPlacer:
 
     def _process(self, runtime_id: str, process: WorkerProcess) -> psutil.Process | None:
         """The process, if it still is that worker: pids are used again, but a worker holds its address file locked."""
+        if process.pid is None:  # that of another placer, on a machine that is not this one
+            return None
         try:
             found = psutil.Process(process.pid)
             if found.status() == psutil.STATUS_ZOMBIE:  # its threads may hold the lock a moment longer

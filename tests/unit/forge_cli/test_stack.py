@@ -1,6 +1,8 @@
 """Rules of what the platform is started with."""
 
+import ipaddress
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,37 @@ def test_programs_have_no_secrets_that_they_do_not_need():
     assert secrets_not_for("scheduler", given) == []
     assert secrets_not_for("accounts", given) == of_buckets
     assert secrets_not_for("web", given) == secrets_not_for("edge", given) == [*of_buckets, "FORGE_DATABASE_URL"]
+
+
+def test_only_the_scheduler_knows_the_token_of_a_ray_cluster():
+    given = {"RAY_ADDRESS": "x", "RAY_AUTH_TOKEN": "x"}
+    assert secrets_not_for("scheduler", given) == []
+    assert {tuple(secrets_not_for(name, given)) for name in ("accounts", "web", "edge")} == {tuple(given)}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2:6379", "ray://127.0.0.2:10001", "ray://localhost:10001"])
+def test_workers_of_a_cluster_find_the_span_store_where_its_machines_see_this_one(options, monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    recorder = Recorder(monkeypatch)
+    with running_stack(replace(options, placer="ray")):
+        pass
+    listens = {name: recorder.environment[f"FORGE_{name}_ADDRESS"].rpartition(":")[0] for name in ("TRACES", "CATALOG")}
+    assert listens["CATALOG"] == "127.0.0.1"
+    assert ipaddress.ip_address(listens["TRACES"].strip("[]")).is_loopback
+    assert recorder.environment["FORGE_PLACER"] == "ray"
+
+
+@pytest.mark.parametrize("address", [None, "nowhere.invalid:6379"])
+def test_a_cluster_that_cannot_be_found_is_refused_with_what_to_name(options, monkeypatch, address):
+    if address is None:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    Recorder(monkeypatch)
+    with pytest.raises(CommandFailed) as refused, running_stack(replace(options, placer="ray")):
+        pass
+    assert refused.value.message.startswith("RAY_ADDRESS")
+    assert "ray://host:10001" in refused.value.hints[0]
 
 
 def test_named_weights_stay_names(options):
@@ -78,6 +111,7 @@ class Recorder:
         self.patience_seconds = 0.0
         self.said: list[str] = []
         self.programs = []
+        self.environment: dict[str, str] = {}
         self._drain_is_interrupted = drain_is_interrupted
         monkeypatch.setattr("forge_cli.stack.Supervisor", self._supervisor)
         monkeypatch.setattr("forge_cli.stack.drain_edge", self._drain)
@@ -87,8 +121,9 @@ class Recorder:
         self.programs = programs
         return self
 
-    def start(self, _environment):
+    def start(self, environment):
         self.done.append("start")
+        self.environment = environment
 
     def stop(self, *, patience_seconds):
         self.done.append("stop")

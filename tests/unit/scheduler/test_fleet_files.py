@@ -6,7 +6,7 @@ from services.chassis.config import REPOSITORY
 from services.chassis.strict_yaml import ConfigurationInvalid
 from services.scheduler.adapters.yaml_fleet import gpu_type_of, read_fleet
 from services.scheduler.domain.errors import TargetNotOffered
-from services.scheduler.domain.fleet import Fleet, Pin, Slot, Target
+from services.scheduler.domain.fleet import Fleet, Pin, Requirements, Slot, Target
 
 CONFIG = REPOSITORY / "config"
 
@@ -39,6 +39,48 @@ async def test_real_slots_are_numbered_as_devices_in_the_order_of_the_file(tmp_p
     )
     fleet = await read_fleet(str(file), CONFIG)
     assert [slot.device for slot in fleet.slots] == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+async def test_each_slot_has_a_name_of_its_own_also_where_two_lines_offer_the_same_target(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("slots:\n" + "- {gpu_type: H200, region: here, count: 2}\n" * 2)
+    fleet = await read_fleet(str(file), CONFIG)
+    assert len({slot.id for slot in fleet.slots}) == 4
+
+
+async def test_slots_of_a_cluster_are_on_machines_with_the_labels_that_the_file_says(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "slots:\n"
+        "- {gpu_type: H200, region: north, count: 2}\n"
+        "- {gpu_type: L40S, region: south, ray_labels: {pool: cheap}, ray_resources: {GPU: 1, CPU: 4}}\n"
+        "- {gpu_type: B200, region: west, simulated: true, ray_labels: {}}\n"
+    )
+    fleet = await read_fleet(str(file), CONFIG, on_cluster=True)
+    assert [(slot.device, slot.requirements) for slot in fleet.slots] == [
+        *2
+        * [("cuda:0", Requirements((("ray.io/accelerator-type", "H200"), ("ray.io/region", "north")), (("GPU", 1),)))],
+        ("cuda:0", Requirements((("pool", "cheap"),), (("CPU", 4), ("GPU", 1)))),
+        ("cpu", Requirements((), (("CPU", 1),))),
+    ]
+    assert {slot.requirements for slot in (await read_fleet(str(file), CONFIG)).slots} == {Requirements()}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("discover: true", "list the slots of the Ray cluster"),
+        ("slots: [{gpu_type: H200, region: x, ray_labels: {zone: '!north'}}]", "ray_labels"),
+        ("slots: [{gpu_type: H200, region: x, ray_labels: {'a b': north}}]", "ray_labels"),
+        ("slots: [{gpu_type: H200, region: x, ray_resources: {GPU: 0}}]", "ray_resources"),
+    ],
+)
+async def test_a_fleet_file_that_no_cluster_can_serve_is_named_with_its_problem(tmp_path, text, problem):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationInvalid, match=problem) as refused:
+        await read_fleet(str(file), CONFIG, on_cluster=True)
+    assert str(file) in str(refused.value)
 
 
 @pytest.mark.parametrize(
