@@ -1,5 +1,6 @@
 """Real Ray clusters on this machine: each node is a `ray start` of its own, with an address of its own."""
 
+import itertools
 import os
 import secrets
 import subprocess
@@ -35,6 +36,7 @@ class RayNode:
 
     process: subprocess.Popen[bytes]
     address: str
+    labels: Mapping[str, str]
 
     def kill(self) -> None:
         """Have it vanish, as a machine does whose power is cut: every process at once, workers as well."""
@@ -62,6 +64,7 @@ class RayCluster:
     client_port: int
     head: RayNode | None = None
     nodes: list[RayNode] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(3))
 
     @property
     def address(self) -> str:
@@ -81,25 +84,43 @@ class RayCluster:
     def start_head(self) -> None:
         """Start the head, or another in place of one that was killed."""
         ports = ["--port", str(self.port), "--ray-client-server-port", str(self.client_port)]
-        self.head = self._start(_HEAD, ["--head", "--num-cpus", "0", "--include-dashboard", "false", *ports], {})
+        self.head = self._start(_HEAD, ["--head", "--num-cpus", "0", "--include-dashboard", "false", *ports], {}, {})
 
     def add_node(
         self, labels: Mapping[str, str], *, cpus: int = 0, gpus: int = 0, environment: Mapping[str, str] | None = None
     ) -> RayNode:
         """Add a node. `gpus` are such in Ray's books only."""
-        address = f"127.0.0.{3 + len(self.nodes)}"
+        address = f"127.0.0.{next(self._numbers)}"
         described = ",".join(f"{name}={value}" for name, value in labels.items())
         options = ["--address", self.address, "--num-cpus", str(cpus), "--num-gpus", str(gpus)]
-        node = self._start(address, [*options, "--labels", described], environment or {})
+        node = self._start(address, [*options, "--labels", described], environment or {}, labels)
         self.nodes.append(node)
         return node
+
+    def kill(self, node: RayNode) -> None:
+        """Have a node vanish."""
+        node.kill()
+        self.nodes.remove(node)
+
+    def kill_head(self) -> None:
+        """Have the head vanish. Its nodes go on for a while."""
+        if self.head is not None:
+            self.head.kill()
+            self.head = None
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """The processes of all nodes whose command has these words in it."""
+        return [process for node in self.nodes for process in node.processes(words)]
 
     def stop(self) -> None:
         """End every process."""
         for node in [*self.nodes, *([self.head] if self.head else [])]:
             node.kill()
+        self.nodes.clear()
 
-    def _start(self, address: str, options: list[str], environment: Mapping[str, str]) -> RayNode:
+    def _start(
+        self, address: str, options: list[str], environment: Mapping[str, str], labels: Mapping[str, str]
+    ) -> RayNode:
         """Start a node; returns once it has joined: two at once would choose the same names for their sockets."""
         log = self.folder / f"{address}.log"
         with log.open("wb") as words:
@@ -125,7 +146,7 @@ class RayCluster:
             assert process.poll() is None, said[-2000:]
             assert time.monotonic() < until, said[-2000:]
             time.sleep(0.05)
-        return RayNode(process, address)
+        return RayNode(process, address, labels)
 
     def _environment(self) -> dict[str, str]:
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("FORGE_", "AWS_"))}

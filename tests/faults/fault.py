@@ -52,6 +52,10 @@ class Row:
         """Whether no pass line and no promise was missed."""
         return not self.missed and not self.findings
 
+    def complaint(self, fault: Fault) -> str:
+        """What was missed of what must hold."""
+        return f"{fault.pass_line}\n" + "\n".join((*self.missed, *self.findings.lines()))
+
     def cells(self) -> list[str]:
         """Fault, tries, lost, duplicated, gaps, recovery p50 and maximum, verdict."""
         if self.skipped:

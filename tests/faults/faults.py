@@ -2,6 +2,7 @@
 
 from tests.faults import (
     buckets,
+    clusters,
     crowds,
     databases,
     dice,
@@ -14,7 +15,7 @@ from tests.faults import (
     workers,
 )
 from tests.faults.fault import Fault
-from tests.faults.settings import NARROW, ON_SERVERS, WIDE
+from tests.faults.settings import NARROW, ON_CLUSTER, ON_SERVERS, WIDE
 
 SERVICES = {
     "catalog": "services.catalog",
@@ -88,4 +89,8 @@ FAULTS = (
     Fault("the object store is killed while videos are stored", buckets.killed_while_storing, ON_SERVERS, full=5),
     Fault("the object store refuses every other request", buckets.refuses_half, ON_SERVERS, full=5),
     Fault("the object store is slow", buckets.slow, ON_SERVERS, full=3, quick=0),
+    Fault("kill -9 the Ray actor of a worker", clusters.actor_killed, ON_CLUSTER, full=5),
+    Fault("a machine of the Ray cluster is lost", clusters.machine_lost, ON_CLUSTER, full=5),
+    Fault("the head of the Ray cluster is lost", clusters.head_killed, ON_CLUSTER, full=5),
+    Fault("500 renders over the machines of a Ray cluster", clusters.each_on_its_target, ON_CLUSTER, full=1),
 )

@@ -22,10 +22,11 @@ from services.chassis.trust import host_name
 from tests.faults import disks
 from tests.faults.clocks import ShiftedClocks
 from tests.faults.promises import FINAL, Findings, Ledger, PostgresqlLedger, check, in_folder
-from tests.faults.settings import FLEET, GENERAL, Setting
+from tests.faults.settings import FLEET, FLEET_OF_MACHINES, GENERAL, MACHINES, Setting
 from tests.object_stores import ObjectStoreServer, Spoiler, an_object_store
 from tests.platforms import SVD, Platform, running
 from tests.postgresql import PostgresqlServer, a_postgresql
+from tests.ray_clusters import RayCluster, RayNode, ray_cluster
 
 PATIENCE_SECONDS = 90.0
 _OWN_ACCOUNT = "default"
@@ -61,6 +62,7 @@ class Ground:
         *,
         postgresql: PostgresqlServer | None,
         object_store: tuple[ObjectStoreServer, Spoiler] | None,
+        cluster: RayCluster | None,
         has_small_disks: bool,
         max_queued: int,
         is_quick: bool,
@@ -74,6 +76,7 @@ class Ground:
         self.objects_dir = platform.home / "objects"
         self._postgresql = postgresql
         self._object_store = object_store
+        self._cluster = cluster
         self.ledger = PostgresqlLedger(postgresql.url) if postgresql else Ledger(self.state_dir / "scheduler.sqlite3")
         self._objects = object_store[0].found if object_store else in_folder(self.objects_dir)
         self.wall_clock_jumped = False
@@ -130,6 +133,13 @@ class Ground:
     def spoiler(self) -> Spoiler:
         """What the platform's requests for objects go through."""
         return self._in_bucket[1]
+
+    @property
+    def cluster(self) -> RayCluster:
+        """What the platform's workers run on."""
+        if self._cluster is None:
+            raise NotHere("this platform's workers run on its own machine")
+        return self._cluster
 
     @property
     def _in_bucket(self) -> tuple[ObjectStoreServer, Spoiler]:
@@ -293,6 +303,11 @@ class Ground:
     def worker_of(self, render_id: str) -> psutil.Process:
         """The process that renders it."""
         body = self.ledger.body(render_id) or {}
+        if self._cluster is not None:
+            of_all = self._cluster.processes("services.inference_worker")
+            found = [each for each in of_all if each.environ().get("FORGE_WORKER_ID") == body.get("runtime_id")]
+            expect(found, f"{render_id} is {body.get('status')} and has no worker")
+            return found[0]
         file = self.platform.home / "run" / f"{body.get('runtime_id')}.json"
         expect(file.exists(), f"{render_id} is {body.get('status')} and has no worker")
         return psutil.Process(json.loads(file.read_text())["pid"])
@@ -384,12 +399,18 @@ def thaw(process: psutil.Process) -> None:
         process.resume()
 
 
+def add_machine(cluster: RayCluster, gpu_type: str) -> RayNode:
+    """Have a machine join the cluster that has two devices of this kind."""
+    labels = {"ray.io/accelerator-type": gpu_type, "ray.io/region": MACHINES[gpu_type]}
+    return cluster.add_node(labels, cpus=2, environment={"FORGE_HOME": str(cluster.folder / gpu_type)})
+
+
 @contextmanager
 def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
     """A running platform of this kind under `root`."""
     root.mkdir(parents=True, exist_ok=True)
     fleet = root / "fleet.yaml"
-    fleet.write_text(FLEET)
+    fleet.write_text(FLEET_OF_MACHINES if setting.is_on_cluster else FLEET)
     home = root / "home"
     with ExitStack() as stack:
         clocks = ShiftedClocks(root) if setting.has_shifted_clocks and ShiftedClocks.can_be_built() else None
@@ -398,7 +419,13 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
             stack.enter_context(disks.mounted(home / "state", home / "objects"))
         postgresql = stack.enter_context(a_postgresql(max_connections="60")) if setting.is_on_servers else None
         object_store = stack.enter_context(an_object_store()) if setting.is_on_servers else None
+        cluster = stack.enter_context(ray_cluster()) if setting.is_on_cluster else None
         environment = {**setting.environment, **(clocks.environment if clocks else {})}
+        if cluster:
+            for gpu_type in MACHINES:
+                add_machine(cluster, gpu_type)
+            environment |= {"FORGE_PLACER": "ray", "FORGE_OBJECTS_URL": (home / "objects").as_uri()}
+            environment |= cluster.environment
         if postgresql:
             environment["FORGE_DATABASE_URL"] = postgresql.url
         if object_store:
@@ -409,6 +436,7 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
             clocks,
             postgresql=postgresql,
             object_store=object_store,
+            cluster=cluster,
             has_small_disks=has_small_disks,
             max_queued=setting.max_queued,
             is_quick=is_quick,

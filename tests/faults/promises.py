@@ -100,6 +100,10 @@ class Ledger:
         """Renders of an idempotency key."""
         return [row[0] for row in self._rows("select id from renders where idempotency_key = ?", key)]
 
+    def runtimes(self) -> dict[str, dict[str, Any]]:
+        """Every runtime that is known, by its identifier."""
+        return {row[0]: json.loads(row[1]) for row in self._rows("select id, body from runtimes")}
+
     def record(self, render_id: str) -> Record | None:
         """A render and its log."""
         body = self.body(render_id)

@@ -14,6 +14,13 @@ FLEET = f"""slots:
   - {{gpu_type: {SPARE}, region: eu-north1, count: 1, simulated: true, memory_gib: 48}}
 """
 
+MACHINES = {GENERAL: "us-central1", SPARE: "eu-north1", "H100": "eu-north1", "H200": "eu-north2"}
+"""What each machine of a cluster has two of, and where it is."""
+FLEET_OF_MACHINES = "slots:\n" + "".join(
+    f"  - {{gpu_type: {gpu_type}, region: {region}, count: 2, simulated: true}}\n"
+    for gpu_type, region in MACHINES.items()
+)
+
 _COMMON = {
     "FORGE_WEIGHTS": "random",
     "FORGE_WORKER_THREADS": "1",
@@ -35,6 +42,7 @@ class Setting:
     has_small_disks: bool = False
     has_shifted_clocks: bool = False
     is_on_servers: bool = False
+    is_on_cluster: bool = False
     schedulers: int = 1
 
     @property
@@ -59,6 +67,10 @@ ON_SERVERS = Setting("on-servers", max_queued=20_000, is_on_servers=True, schedu
 """Its tables in a PostgreSQL and its objects in a bucket, whose servers can be stopped, and two schedulers."""
 
 
+ON_CLUSTER = Setting("on-cluster", max_queued=20_000, is_on_cluster=True)
+"""Its workers on the four machines of a Ray cluster, which can be killed one by one."""
+
+
 def quick(setting: Setting) -> Setting:
     """The platform on which the small sizes are tried of the faults that need this one."""
-    return ON_SERVERS if setting.is_on_servers else QUICK
+    return setting if setting in (ON_SERVERS, ON_CLUSTER) else QUICK

@@ -61,7 +61,8 @@ def program(tmp_path, monkeypatch) -> Callable[[str], None]:
     return program
 
 
-def is_running(pid: int) -> bool:
+def is_running(pid: int | None) -> bool:
+    assert pid is not None
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
@@ -119,7 +120,7 @@ async def test_a_pid_that_now_belongs_to_somebody_else_is_not_the_worker(placer,
         (tmp_path / "run" / "rt_1.json").write_text(json.dumps(left_behind))
     assert not await placer.is_alive("rt_1", stranger)
     await placer.terminate("rt_1", stranger)
-    assert psutil.pid_exists(stranger.pid)
+    assert is_running(stranger.pid)
 
 
 async def test_a_worker_that_ends_at_once_is_a_failed_start(placer, program):

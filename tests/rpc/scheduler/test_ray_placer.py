@@ -84,16 +84,12 @@ async def nothing_left(cluster) -> AsyncIterator[None]:
     await eventually(lambda: not workers(cluster) and not hosts(cluster))
 
 
-def processes(cluster: RayCluster, words: str) -> list[psutil.Process]:
-    return [process for node in cluster.nodes for process in node.processes(words)]
-
-
 def workers(cluster: RayCluster) -> list[psutil.Process]:
-    return processes(cluster, "services.inference_worker")
+    return cluster.processes("services.inference_worker")
 
 
 def hosts(cluster: RayCluster) -> list[psutil.Process]:
-    return processes(cluster, "ray::WorkerHost")
+    return cluster.processes("ray::WorkerHost")
 
 
 async def eventually(holds: Callable[[], Any]) -> Any:
@@ -273,6 +269,6 @@ async def test_a_machine_that_comes_late_is_used_and_one_that_goes_is_not(cluste
     await until_regions(placer, {"north", "south", "west"})
     process = await placer.launch("rt_1", slot("west"))
     assert process.address.startswith(f"{late.address}:")
-    late.kill()
+    cluster.kill(late)
     await until_regions(placer, {"north", "south"})
     await placer.terminate("rt_1", process)

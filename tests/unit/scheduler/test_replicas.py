@@ -12,8 +12,8 @@ from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.render import RenderStatus
 from services.scheduler.usecases.in_step import COMPARE_SECONDS
 from tests.unit.scheduler.house_bench import at_step
+from tests.unit.scheduler.machines_bench import FLEET, Machines, machine
 from tests.unit.scheduler.replicas_bench import Town, within
-from tests.unit.scheduler.test_machines import FLEET, Machines, machine
 
 
 @pytest.fixture
