@@ -3,8 +3,8 @@
 Use: python -m services.preflight              prints one JSON object, a member for each part, with its faults
      python -m services.preflight FILE...      the same for files of models: what is wrong with each
 
-It is run as a program of its own, by whoever may not import services. Only a database and a bucket are called, and a
-small object that is put into the bucket is removed again.
+It is run as a program of its own, by whoever may not import services. Only a database, a bucket and a cluster are
+called, and a small object that is put into the bucket is removed again.
 """
 
 import asyncio
@@ -13,14 +13,20 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from pydantic_settings import BaseSettings
 
 from services.chassis.config import ChassisSettings, SettingsInvalid, read_settings, variables_of
 from services.chassis.strict_yaml import ConfigurationInvalid
 
+if TYPE_CHECKING:
+    from services.scheduler.config import SchedulerSettings
+
 _SERVICES = ("accounts", "billing_estimate", "catalog", "inference_worker", "scheduler", "traces", "web")
+_CLUSTER_SECONDS = 20.0
 _PICTURE = (2, 64, 64, 3)  # frames, height, width, colours
 
 Part = dict[str, Any]
@@ -67,7 +73,7 @@ def fleet_part() -> Part:
     from services.scheduler.config import SchedulerSettings
 
     settings = read_settings(SchedulerSettings)
-    fleet = asyncio.run(read_fleet(settings.fleet, settings.config_dir))
+    fleet = asyncio.run(read_fleet(settings.fleet, settings.config_dir, on_cluster=settings.placer == "ray"))
     slots = [
         {"gpu_type": slot.target.gpu_type, "region": slot.target.region, "device": slot.device} for slot in fleet.slots
     ]
@@ -93,6 +99,33 @@ def objects_part() -> Part:
     return {"bucket": settings.objects_url, "faults": [problem] if problem else []}
 
 
+def cluster_part() -> Part:
+    """The machines of the cluster that workers run on, where they do, and how many slots of the fleet they have."""
+    from services.scheduler.config import SchedulerSettings
+
+    settings = read_settings(SchedulerSettings)
+    return {"address": ""} if settings.placer != "ray" else asyncio.run(_cluster(settings))
+
+
+async def _cluster(settings: "SchedulerSettings") -> Part:
+    from services.scheduler.__main__ import ray_placer
+    from services.scheduler.adapters.yaml_fleet import read_fleet
+
+    fleet = await read_fleet(settings.fleet, settings.config_dir, on_cluster=True)
+    with TemporaryDirectory() as logs:
+        async with ray_placer(settings, Path(logs)) as placer:
+            try:
+                async with asyncio.timeout(_CLUSTER_SECONDS):
+                    there = await anext(machines async for machines in placer.machines() if machines)
+            except TimeoutError:
+                raise ConfigurationInvalid([f"RAY_ADDRESS: no cluster answers at {settings.ray_address}"]) from None
+    slots = [
+        {"target": str(kind.target), "there": room, "all": len(kind.slots)}
+        for kind, room in zip(fleet.kinds, fleet.room_on(there), strict=True)
+    ]
+    return {"address": settings.ray_address, "machines": len(there), "slots": slots}
+
+
 def encoder_part() -> Part:
     """Two pictures made into a video as a worker does it."""
     import numpy as np
@@ -112,6 +145,7 @@ _PARTS: dict[str, Callable[[], Part]] = {
     "fleet": fleet_part,
     "database": database_part,
     "objects": objects_part,
+    "cluster": cluster_part,
     "encoder": encoder_part,
 }
 
@@ -152,6 +186,7 @@ def _chassis() -> ChassisSettings:
 
 def main(arguments: list[str]) -> None:
     """Do what the command line says; 1 where a part has a fault."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if arguments:
         found: dict[str, Any] = look_at_models(arguments)
         is_sound = not any(file["faults"] for file in found["files"])

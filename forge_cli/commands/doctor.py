@@ -29,6 +29,7 @@ _CHECKS = {
     "certificates": contents.certificates,
     "databases": contents.databases,
     "objects": contents.objects,
+    "cluster": contents.cluster,
     "platform": running.platform,
     "port": machine.port,
     "client": configuration.client,

@@ -1,4 +1,4 @@
-"""Checks of what the installation keeps: databases, objects and certificates."""
+"""Checks of what the installation rests on: databases, objects, a cluster and certificates."""
 
 import os
 import shutil
@@ -55,6 +55,25 @@ def objects(ground: Ground) -> Iterator[Finding]:
         yield broken("objects", fault.removeprefix("FORGE_OBJECTS_URL: "), remedy)
     if kept["bucket"] and not kept["faults"]:
         yield well("objects", f"{kept['bucket']} takes objects and gives them back")
+
+
+def cluster(ground: Ground) -> Iterator[Finding]:
+    """That a Ray cluster answers, where workers run on one, and that it has the machines that the fleet names."""
+    kept = {"faults": [], "address": "", "machines": 0, "slots": [], **ground.services.get("cluster", {})}
+    for fault in kept["faults"]:
+        remedy = "mend RAY_ADDRESS and the RAY_AUTH_ variables, or start that cluster"
+        yield broken("cluster", fault.removeprefix("RAY_ADDRESS: "), remedy)
+    if not kept["address"]:
+        return
+    absent = [
+        f"{slot['all'] - slot['there']} of {slot['target']}" for slot in kept["slots"] if slot["there"] < slot["all"]
+    ]
+    told = f"{kept['address']} has {kept['machines']} machines"
+    if absent:
+        remedy = "start those machines with the labels that the fleet file names; until then what needs them waits"
+        yield doubtful("cluster", f"{told}; slots without one: {', '.join(absent)}", remedy)
+    else:
+        yield well("cluster", f"{told}, with room for every slot of the fleet")
 
 
 def _faults(path: Path) -> list[str]:

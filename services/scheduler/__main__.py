@@ -260,7 +260,7 @@ def local_placer(settings: SchedulerSettings) -> LocalPlacer:
     )
 
 
-def ray_placer(settings: SchedulerSettings) -> RayPlacer:
+def ray_placer(settings: SchedulerSettings, logs: Path | None = None) -> RayPlacer:
     """Workers on the machines of a Ray cluster. Raises ConfigurationInvalid."""
     problems: list[str] = []
     if not _RAY_ADDRESS.fullmatch(settings.ray_address):
@@ -283,7 +283,7 @@ def ray_placer(settings: SchedulerSettings) -> RayPlacer:
     }
     return RayPlacer(
         settings.ray_address,
-        logs=settings.home / "logs",
+        logs=logs or settings.home / "logs",
         environment=passed_on(os.environ) | own,
         certificates=certificates,
         launch_seconds=settings.worker_launch_seconds,

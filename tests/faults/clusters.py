@@ -27,7 +27,7 @@ def actor_killed(at: Ground, luck: Random) -> float:
     expected = at.undisturbed(body)
     render_id = at.submit(body)
     at.denoising(render_id, share=luck.uniform(0.3, 0.7))
-    killed_at = at.kill(at.worker_of(render_id).parent())
+    killed_at = at.kill(*at.worker_of(render_id).parents()[:1])
     ended = at.ended(render_id)
     at.same_video(render_id, expected)
     first, second = attempts_of(ended, ["released", "succeeded"])
@@ -66,6 +66,7 @@ def head_killed(at: Ground, luck: Random) -> float:
     Recovery is from when there is another cluster at its address until what waited has ended.
     """
     at.ended(at.submit(at.body()))
+    at.platform.forge("stop", SVD, "--gpu-type", "H200")
     body = at.body("long", seed=at.seed(luck))
     running = at.submit(body)
     at.denoising(running, share=0.2)

@@ -1,6 +1,10 @@
 """Workers on the machines of a real Ray cluster, which asks for a token."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -262,6 +266,36 @@ async def test_a_cluster_that_refuses_the_token_is_told_of(cluster, tmp_path, mo
                 await asyncio.sleep(0.1)
                 told += capsys.readouterr().out
         assert "Authentication token is missing or incorrect" in told
+
+
+def preflight(tmp_path: Path, **environment: str) -> dict[str, Any]:
+    """What is found of the cluster before a start."""
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(
+        "slots:\n"
+        "- {gpu_type: H200, region: north, count: 2, ray_labels: {ray.io/region: north}}\n"
+        "- {gpu_type: L40S, region: south, count: 3, ray_labels: {ray.io/region: south}}\n"
+    )
+    own = {
+        "FORGE_PLACER": "ray",
+        "FORGE_FLEET": str(fleet),
+        "FORGE_HOME": str(tmp_path),
+        "FORGE_OBJECTS_URL": (tmp_path / "objects").as_uri(),
+    }
+    command = [sys.executable, "-m", "services.preflight"]
+    done = subprocess.run(
+        command, env={**os.environ, **own, **environment}, capture_output=True, text=True, check=False
+    )
+    return json.loads(done.stdout)["cluster"]
+
+
+async def test_what_a_cluster_lacks_is_known_before_a_start(cluster, tmp_path):
+    found = await asyncio.to_thread(preflight, tmp_path)
+    slots = [{"target": "H200@north", "there": 2, "all": 2}, {"target": "L40S@south", "there": 1, "all": 3}]
+    assert found == {"faults": [], "address": cluster.address, "machines": 3, "slots": slots}
+    assert (await asyncio.to_thread(preflight, tmp_path, FORGE_PLACER="local")) == {"faults": [], "address": ""}
+    wrong = await asyncio.to_thread(preflight, tmp_path, RAY_ADDRESS="")
+    assert "RAY_ADDRESS: where the Ray cluster is" in wrong["faults"][0]
 
 
 async def test_a_machine_that_comes_late_is_used_and_one_that_goes_is_not(cluster, placer):

@@ -190,6 +190,21 @@ def test_a_bucket_must_take_objects(ground, home, monkeypatch):
     assert "mend FORGE_OBJECTS_URL" in wrong
 
 
+def test_a_cluster_must_answer_and_should_have_the_machines_of_the_fleet(ground, home, monkeypatch):
+    assert list(contents.cluster(ground())) == []
+    sound = {"address": "head:6379", "machines": 3, "slots": [{"target": "H200@north", "there": 2, "all": 2}]}
+    monkeypatch.setattr(Known, "services", SOUND | {"cluster": sound})
+    (found,) = contents.cluster(ground())
+    assert (found.state, "head:6379 has 3 machines, with room for every slot" in found.text) == ("pass", True)
+    sound["slots"].append({"target": "L40S@south", "there": 1, "all": 4})
+    assert "slots without one: 3 of L40S@south" in told(contents.cluster(ground()), "warn")
+    away = {"faults": ["RAY_ADDRESS: no cluster answers at head:6379"]}
+    monkeypatch.setattr(Known, "services", SOUND | {"cluster": away})
+    wrong = told(contents.cluster(ground()))
+    assert wrong.startswith("no cluster answers at head:6379")
+    assert "mend RAY_ADDRESS" in wrong
+
+
 def test_certificates_are_looked_at_with_the_time_they_end(ground, home):
     write_certificates(home / "tls", [EDGE])
     assert states(contents.certificates(ground())) == ["pass"]

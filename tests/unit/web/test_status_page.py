@@ -99,7 +99,8 @@ async def test_a_visitor_sees_the_fleet(browser: Browser) -> None:
 
 async def test_what_is_absent_is_told_where_there_is_such_a_slot(browser: Browser, platform: Platform) -> None:
     assert "absent" not in (await browser.open("/status")).text
-    platform.answers["GetCapacity"].targets[0].absent_slots = 1
+    target = runtime_pb2.TargetCapacity(gpu_type="H200", region="north", total_slots=3, free_slots=1, absent_slots=1)
+    platform.answers["GetCapacity"] = runtime_service_pb2.GetCapacityResponse(targets=[target])
     text = read((await browser.open("/status")).text).text
 
     assert "1 of 3 slots in use, 1 absent" in text
