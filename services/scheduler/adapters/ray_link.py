@@ -6,8 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -87,53 +87,51 @@ class RayLink:
         """Have a process that has joined the cluster, until canceled."""
         told = ""
         while True:
-            ours, theirs = socket.socketpair()
-            with theirs:
-                process = await begun(lambda theirs=theirs: self._spawn(theirs))
-            reader, writer = await asyncio.open_connection(sock=ours, limit=_MOST_BYTES)
-            try:
-                await self._listen(reader, writer)
-            except (OSError, TimeoutError):
-                pass
-            finally:
-                if self._writer is not None:
-                    told = ""
-                writer.close()
-                self._lose()
-                await uninterrupted(asyncio.to_thread(drop, process))
+            has_joined = False
+            with suppress(OSError, TimeoutError, ValueError):
+                async with self._driver() as (reader, writer):
+                    async for said in _lines(reader, JOIN_SECONDS):
+                        self._hear(said, writer)
+                        has_joined = True
             words = self._last_words()
-            if words != told:
+            if has_joined or words != told:
                 told = words
                 log.warning("no Ray cluster answers", address=self._address, said=words)
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take what the process says until it says no more. TimeoutError when it is silent."""
-        while True:
-            async with asyncio.timeout(JOIN_SECONDS if self._writer is None else SILENCE_SECONDS):
-                line = await reader.readline()
-            if not line:
-                return
-            said = json.loads(line)
-            if "machines" in said:
-                if self._writer is None:
-                    log.info("joined a Ray cluster", address=self._address)
-                    self._writer = writer
-                self._show([Machine(found["labels"], found["resources"]) for found in said["machines"]])
-            elif (answer := self._awaited.get(said.pop("id"))) and not answer.done():
-                answer.set_result(said)
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A process of its own while the block runs, and what it says and hears."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await begun(lambda: self._spawn(theirs))
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_MOST_BYTES)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            self._lose()
+            await uninterrupted(asyncio.to_thread(drop, process))
+
+    def _hear(self, said: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        if "machines" in said:
+            if self._writer is None:
+                log.info("joined a Ray cluster", address=self._address)
+            self._show(writer, [Machine(found["labels"], found["resources"]) for found in said["machines"]])
+        elif (answer := self._awaited.get(said.pop("id"))) and not answer.done():
+            answer.set_result(said)
 
     def _lose(self) -> None:
-        self._writer = None
-        self._show(())
+        self._show(None, ())
         for answer in self._awaited.values():
             if not answer.done():
                 answer.set_exception(ClusterAway())
 
-    def _show(self, machines: Sequence[Machine]) -> None:
-        self._machines = machines
-        self._news.set()
-        self._news = asyncio.Event()
+    def _show(self, writer: asyncio.StreamWriter | None, machines: Sequence[Machine]) -> None:
+        if (writer, machines) != (self._writer, self._machines):
+            self._writer, self._machines = writer, machines
+            self._news.set()
+            self._news = asyncio.Event()
 
     def _spawn(self, theirs: socket.socket) -> Process:
         self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -160,3 +158,14 @@ class RayLink:
             lines = [line.strip() for line in words.read().decode(errors="replace").splitlines() if line.strip()]
             return lines[-1] if lines else "nothing"
         return "nothing"
+
+
+async def _lines(reader: asyncio.StreamReader, patience_seconds: float) -> AsyncIterator[dict[str, Any]]:
+    """What a process says, until it says no more. TimeoutError when it is silent, ValueError when it talks nonsense."""
+    while True:
+        async with asyncio.timeout(patience_seconds):
+            line = await reader.readline()
+        if not line:
+            return
+        yield json.loads(line)
+        patience_seconds = SILENCE_SECONDS
