@@ -5,17 +5,10 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from tests.faults.ground import Body, Ground, add_machine, expect
+from tests.faults.ground import Body, Ground, add_machine, add_machines, expect
 from tests.faults.reading import attempts_of, moment
-from tests.faults.settings import GENERAL, MACHINES
+from tests.faults.settings import GENERAL, MACHINES, QUICK_MACHINES, SPARE
 from tests.platforms import SVD
-
-_PINS: tuple[Mapping[str, str], ...] = (
-    *({"gpu_type": gpu_type} for gpu_type in MACHINES),
-    *({"region": region} for region in sorted(set(MACHINES.values()))),
-    {"gpu_type": "H100", "region": "eu-north1"},
-    {},
-)
 
 
 def actor_killed(at: Ground, luck: Random) -> float:
@@ -66,14 +59,14 @@ def head_killed(at: Ground, luck: Random) -> float:
     Recovery is from when there is another cluster at its address until what waited has ended.
     """
     at.ended(at.submit(at.body()))
-    at.platform.forge("stop", SVD, "--gpu-type", "H200")
+    at.platform.forge("stop", SVD, "--gpu-type", SPARE)
     body = at.body("long", seed=at.seed(luck))
     running = at.submit(body)
     at.denoising(running, share=0.2)
     at.afterwards(_heal, at)
     at.cluster.kill_head()
     at.until(lambda: not at.get("/v1/capacity").json()["targets"][0]["free_slots"], what="noticing the loss")
-    waiting = at.submit(at.body(gpu_type="H200"))
+    waiting = at.submit(at.body(gpu_type=SPARE))
     attempts_of(at.ended(running), ["succeeded"])
     attempts_of(at.ended(at.submit(at.body())), ["succeeded"])
     status = (at.ledger.body(waiting) or {})["status"]
@@ -89,13 +82,20 @@ def each_on_its_target(at: Ground, luck: Random) -> None:
 
     What a record names as the render's target are the labels of the machine that made its video.
     """
-    wanted = [luck.choice(_PINS) for _ in range(at.size(quick=10, full=500))]
+    kinds = {node.labels["ray.io/accelerator-type"]: node.labels["ray.io/region"] for node in at.cluster.nodes}
+    pins: list[Mapping[str, str]] = [{}, *({"region": region} for region in sorted(set(kinds.values())))]
+    pins += [
+        pin
+        for gpu_type, region in kinds.items()
+        for pin in ({"gpu_type": gpu_type}, {"gpu_type": gpu_type, "region": region})
+    ]
+    wanted = [luck.choice(pins) for _ in range(at.size(quick=12, full=500))]
     body = at.platform.small(SVD)
     rendered = {at.submit(body | {"seed": seed} | dict(pin)): pin for seed, pin in enumerate(wanted)}
     at.ended(*rendered, seconds=60 + 2 * len(rendered))
     runtimes = at.ledger.runtimes()
     labels = {node.address: node.labels for node in at.cluster.nodes}
-    there = dict.fromkeys(MACHINES, 0)
+    there = dict.fromkeys(kinds, 0)
     for render_id, pin in rendered.items():
         made = (at.ledger.body(render_id) or {})["attempts"][-1]
         target = made["target"]
@@ -112,8 +112,7 @@ def _heal(at: Ground) -> None:
     if at.cluster.head is None:
         at.cluster.stop()
         at.cluster.start_head()
-        for gpu_type in MACHINES:
-            add_machine(at.cluster, gpu_type)
+        add_machines(at.cluster, at.size(quick=QUICK_MACHINES, full=len(MACHINES)))
 
 
 def _machine_of(at: Ground, render_id: str) -> Any:

@@ -22,7 +22,7 @@ from services.chassis.trust import host_name
 from tests.faults import disks
 from tests.faults.clocks import ShiftedClocks
 from tests.faults.promises import FINAL, Findings, Ledger, PostgresqlLedger, check, in_folder
-from tests.faults.settings import FLEET, FLEET_OF_MACHINES, GENERAL, MACHINES, Setting
+from tests.faults.settings import FLEET, FLEET_OF_MACHINES, GENERAL, MACHINES, QUICK_MACHINES, Setting
 from tests.object_stores import ObjectStoreServer, Spoiler, an_object_store
 from tests.platforms import SVD, Platform, running
 from tests.postgresql import PostgresqlServer, a_postgresql
@@ -405,6 +405,12 @@ def add_machine(cluster: RayCluster, gpu_type: str) -> RayNode:
     return cluster.add_node(labels, cpus=2, environment={"FORGE_HOME": str(cluster.folder / gpu_type)})
 
 
+def add_machines(cluster: RayCluster, count: int) -> None:
+    """Have the first machines join."""
+    for gpu_type in list(MACHINES)[:count]:
+        add_machine(cluster, gpu_type)
+
+
 @contextmanager
 def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
     """A running platform of this kind under `root`."""
@@ -422,8 +428,7 @@ def ground(setting: Setting, root: Path, *, is_quick: bool) -> Iterator[Ground]:
         cluster = stack.enter_context(ray_cluster()) if setting.is_on_cluster else None
         environment = {**setting.environment, **(clocks.environment if clocks else {})}
         if cluster:
-            for gpu_type in MACHINES:
-                add_machine(cluster, gpu_type)
+            add_machines(cluster, QUICK_MACHINES if is_quick else len(MACHINES))
             environment |= {"FORGE_PLACER": "ray", "FORGE_OBJECTS_URL": (home / "objects").as_uri()}
             environment |= cluster.environment
         if postgresql:

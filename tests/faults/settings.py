@@ -16,6 +16,8 @@ FLEET = f"""slots:
 
 MACHINES = {GENERAL: "us-central1", SPARE: "eu-north1", "H100": "eu-north1", "H200": "eu-north2"}
 """What each machine of a cluster has two of, and where it is."""
+QUICK_MACHINES = 2
+"""So many of them are there in the quick cut, the first ones."""
 FLEET_OF_MACHINES = "slots:\n" + "".join(
     f"  - {{gpu_type: {gpu_type}, region: {region}, count: 2, simulated: true}}\n"
     for gpu_type, region in MACHINES.items()

@@ -50,26 +50,18 @@ def cluster() -> Iterator[RayCluster]:
             yield cluster
 
 
-def a_placer(
-    cluster: RayCluster,
-    logs: Path,
-    *,
-    launch_seconds: float = PATIENCE_SECONDS,
-    address: str = "",
-    **changes: str,
-) -> RayPlacer:
+def a_placer(cluster: RayCluster, logs: Path, address: str = "") -> RayPlacer:
     environment = {
         "FORGE_WEIGHTS": "random",
         "FORGE_PLAINTEXT": "true",
         "FORGE_OBJECTS_URL": (cluster.folder / "objects").as_uri(),
-        **changes,
     }
     return RayPlacer(
         address or cluster.address,
         logs=logs,
         environment=environment,
         certificates=None,
-        launch_seconds=launch_seconds,
+        launch_seconds=PATIENCE_SECONDS,
         stop_seconds=10,
     )
 
@@ -192,22 +184,22 @@ async def test_a_slot_that_no_machine_has_is_refused_within_seconds(placer):
             await placer.launch("rt_1", slot("west"))
 
 
-async def test_a_machine_whose_devices_others_have_is_waited_for_so_long_and_no_longer(cluster, placer, tmp_path):
+async def test_a_machine_whose_devices_others_have_is_waited_for_so_long_and_no_longer(placer, monkeypatch):
     process = await placer.launch("rt_1", SOUTH)
-    async with a_placer(cluster, tmp_path, launch_seconds=3.0) as hasty:
-        await until_regions(hasty, {"north", "south"})
-        with pytest.raises(MachineAbsent, match="other work of the Ray cluster has its machines"):
-            await hasty.launch("rt_2", SOUTH)
+    monkeypatch.setattr(placer, "_launch_seconds", 1.0)
+    with pytest.raises(MachineAbsent, match="other work of the Ray cluster has its machines"):
+        await placer.launch("rt_2", SOUTH)
     await placer.terminate("rt_1", process)
 
 
-async def test_a_worker_that_ends_at_its_start_is_told_of_with_its_machine_and_leaves_nothing(cluster, tmp_path):
-    async with a_placer(cluster, tmp_path, FORGE_WORKER_THREADS="none") as placer:
-        await until_regions(placer, {"north", "south"})
-        with pytest.raises(RuntimeStartFailed, match=rf"{cluster.nodes[1].address} ended with code 78") as failed:
-            await placer.launch("rt_1", SOUTH)
-        assert not isinstance(failed.value, MachineAbsent)
-        await eventually(lambda: not hosts(cluster))
+async def test_a_worker_that_ends_at_its_start_is_told_of_with_its_machine_and_leaves_nothing(
+    cluster, placer, monkeypatch
+):
+    monkeypatch.setitem(placer._environment, "FORGE_WORKER_THREADS", "none")
+    with pytest.raises(RuntimeStartFailed, match=rf"{cluster.nodes[1].address} ended with code 78") as failed:
+        await placer.launch("rt_1", SOUTH)
+    assert not isinstance(failed.value, MachineAbsent)
+    await eventually(lambda: not hosts(cluster))
 
 
 async def test_a_launch_that_is_given_up_leaves_nothing(cluster, placer):
@@ -256,7 +248,7 @@ async def test_when_the_driver_is_killed_another_one_takes_its_place(cluster, pl
 
 async def test_a_cluster_that_refuses_the_token_is_told_of(cluster, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong-" + cluster.token)
-    monkeypatch.setattr(ray_link, "JOIN_SECONDS", 6.0)
+    monkeypatch.setattr(ray_link, "JOIN_SECONDS", 4.0)
     async with a_placer(cluster, tmp_path) as stranger:
         with pytest.raises(MachineAbsent, match="does not answer"):
             await stranger.launch("rt_1", NORTH)
