@@ -43,6 +43,7 @@ _COMMANDS = {
     "accounts": "accounts:accounts",
     "migrate": "migrate:migrate",
     "edge": "edge:edge",
+    "endpoint": "endpoint:endpoint",
     "completion": "completion:completion",
     "version": "version:version",
 }

@@ -36,6 +36,7 @@ _SERVICES = {"traces": 5, "catalog": 10, "billing-estimate": 10, "accounts": 10,
 _EDGE_ORDER = 30
 _SCHEDULER, _TRACES = "scheduler", "traces"
 _OF_DATABASES, _OF_BUCKETS_AND_CLUSTERS = "FORGE_DATABASE_URL", ("AWS_", "RAY_")
+_OF_ACCOUNTS = "FORGE_ENDPOINT_TOKEN"
 _WITHOUT_DATABASES = frozenset({"web", EDGE})
 _NOT_FOR_SERVICES = frozenset({"FORGE_API_KEY", "FORGE_API_BASE", "FORGE_TLS_DIR"})
 _READY_SECONDS = 120.0
@@ -272,6 +273,7 @@ def secrets_not_for(program: str, environment: Mapping[str, str]) -> list[str]:
         for name in environment
         if (name == _OF_DATABASES and program in _WITHOUT_DATABASES)
         or (name.startswith(_OF_BUCKETS_AND_CLUSTERS) and program != _SCHEDULER)
+        or (name == _OF_ACCOUNTS and program != "accounts")
     )
 
 

@@ -48,6 +48,8 @@ class Platform:
     home: Path
     fleet: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ("up",)
+    """What `forge` is told to do."""
     process: "subprocess.Popen[str] | None" = None
     url: str = ""
     key: str = ""
@@ -59,7 +61,9 @@ class Platform:
         """Start it and wait until it is healthy."""
         base = self.home / "run" / "api-base"
         base.unlink(missing_ok=True)
-        self.process = process = start_forge(self.home, "--fleet", self.fleet, environment=self.environment)
+        self.process = process = start_forge(
+            self.home, "--fleet", self.fleet, environment=self.environment, command=self.command
+        )
 
         def served_at() -> str:
             if process.poll() is not None:
@@ -158,11 +162,13 @@ def on_one_slot(root: Path, environment: Mapping[str, str]) -> Platform:
     return Platform(root / "home", str(fleet), environment)
 
 
-def start_forge(home: Path, *args: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+def start_forge(
+    home: Path, *args: str, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("up",)
+) -> "subprocess.Popen[str]":
     """`forge up` as a process of its own; what it prints goes to up.log beside its home."""
     with (home.parent / "up.log").open("a") as log:
         return subprocess.Popen(
-            [str(FORGE), "up", "--port", "0", "--home", str(home), *args],
+            [str(FORGE), *command, "--port", "0", "--home", str(home), *args],
             env=os.environ | (environment or {}),
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -16,6 +16,8 @@ from forge_cli.options import fleet_option, home_option, host_option, placer_opt
 from forge_cli.signals import interruptible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from forge_cli.stack import Stack, StackOptions
 
 _LOG_EVERY_SECONDS = 0.15
@@ -36,15 +38,24 @@ _STYLES = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 @click.option("--verbose", is_flag=True, help="Show every log line, not only those that matter.")
 def up(port: int, home: Path | None, fleet: str | None, host: str, schedulers: int, placer: str, verbose: bool) -> None:
     """Run the whole platform here until Ctrl-C."""
-    from forge_cli.stack import StackOptions, fleet_named, running_stack
+    from forge_cli.stack import StackOptions, fleet_named
 
     options = StackOptions(Home.at(home), host, port, fleet_named(fleet), schedulers, placer)
+    run_platform(options, verbose=verbose, when_ready=_announce)
+
+
+def run_platform(
+    options: StackOptions, *, verbose: bool, when_ready: Callable[[Terminal, Stack, StackOptions], None]
+) -> None:
+    """Run the platform until somebody interrupts. `when_ready` is called once every service is up."""
+    from forge_cli.stack import running_stack
+
     terminal = Terminal(Console(highlight=False), verbose=verbose)
     try:
         with interruptible(), running_stack(options, terminal.say) as stack:
             terminal.say(f"Starting Forge in {options.home.path} …")
             stack.wait_until_ready(terminal.show)
-            _announce(terminal, stack, options)
+            when_ready(terminal, stack, options)
             _look_after(terminal, stack)
     except KeyboardInterrupt:
         terminal.say("Forge has stopped.")

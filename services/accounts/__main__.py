@@ -75,7 +75,10 @@ async def serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         hasher = HmacHasher.with_pepper_in(SecretFile(settings.pepper_path))
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
         keys = Keys(store, hasher, clock, environment=settings.environment)
-        guard = Guard(store, store, hasher, uses, RateLimits(settings.rate_limit, clock), clock)
+        token = settings.endpoint_token.get_secret_value() if settings.endpoint_token else None
+        if token is not None:
+            await keys.take_token(token)
+        guard = Guard(store, store, hasher, uses, RateLimits(settings.rate_limit, clock), clock, token=token)
         sessions = Sessions(store, guard, hasher, clock)
         book = AuditBook(SqlAuditStore(database), clock, keep=timedelta(days=settings.audit_days))
         await stack.enter_async_context(in_background(book.forget_what_is_old(), on_failure=told_to_stop.set))

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
+from services.accounts.domain import is_token
 from services.accounts.rates import MAX_BURST, MAX_PER_SECOND, MIN_PER_SECOND, RateLimit
 from services.chassis.config import ChassisSettings
 
@@ -18,6 +19,9 @@ class Settings(ChassisSettings):
     """How often a key may be used in the long run, where it has no limit of its own; 0 is without a limit."""
     rate_limit_burst: int = Field(default=200, ge=1, le=MAX_BURST)
     """How often such a key may be used at once after a silence."""
+
+    endpoint_token: SecretStr | None = None
+    """A secret of the operator's choice that is a key of the default account, for a client or a gateway that has it."""
 
     audit_days: int = Field(default=400, ge=1, le=36_500)
     """How long the audit log keeps an event."""
@@ -35,6 +39,13 @@ class Settings(ChassisSettings):
         if rate and not MIN_PER_SECOND <= rate <= MAX_PER_SECOND:
             raise ValueError(f"must be 0, for no limit, or {MIN_PER_SECOND} to {MAX_PER_SECOND:,.0f}")
         return rate
+
+    @field_validator("endpoint_token")
+    @classmethod
+    def _is_a_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not is_token(token.get_secret_value()):
+            raise ValueError("must have 32 to 512 letters, digits and -._~+/=, as openssl rand -hex 32 gives")
+        return token
 
     @property
     def database_path(self) -> Path:

@@ -29,6 +29,9 @@ _RESERVED_ACCOUNTS = "forge-"  # services call in the name of one that begins so
 _SECRET = re.compile(rf"(forge_[a-z0-9]{{1,16}}_[0-9A-Za-z]{{{_RANDOM_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})")
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{32,510}={0,2}")  # as RFC 6750 has it
+
+
 class ApiKeyNotFound(ForgeError):
     """The account has no such key."""
 
@@ -173,9 +176,15 @@ def is_well_formed(secret: str) -> bool:
     return match is not None and secrets.compare_digest(checksum(match[1]), match[2])
 
 
+def is_token(secret: str) -> bool:
+    """Whether an operator may choose `secret`: long enough not to be guessed, and fit for a header."""
+    return _TOKEN.fullmatch(secret) is not None
+
+
 def shown_prefix(secret: str) -> str:
     """The start of a secret, to recognise it by."""
-    return secret[: secret.rindex("_") + 1 + _SHOWN_LENGTH]
+    begins = secret.rindex("_") + 1 if is_well_formed(secret) else 0
+    return secret[: begins + _SHOWN_LENGTH]
 
 
 def violations_of(

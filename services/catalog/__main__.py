@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from services.catalog.adapters.jinja_snippets import JinjaSnippets
 from services.catalog.adapters.sql_ledger import SqlLedger
 from services.catalog.adapters.yaml_models import faults_of, load_models
 from services.catalog.config import CatalogSettings
+from services.catalog.domain.models import Model
 from services.catalog.domain.reliability import Demands
 from services.catalog.ledger_servicer import mount_ledger
 from services.catalog.servicer import mount
@@ -25,15 +27,26 @@ from services.chassis.identity import service_caller
 from services.chassis.process import run, settings_of
 from services.chassis.server import serving
 from services.chassis.storage import database_of
+from services.chassis.strict_yaml import ConfigurationInvalid
 from services.chassis.trust import Trust
 
 MIGRATIONS = Path(__file__).parent / "adapters" / "migrations"
 USAGE = "usage: python -m services.catalog [check FILE...]"
 
 
+def chosen(models: Sequence[Model], slugs: Sequence[str]) -> list[Model]:
+    """The models with these slugs, all where none is named. Raises ConfigurationInvalid."""
+    known = {model.slug: model for model in models}
+    if unknown := [slug for slug in slugs if slug not in known]:
+        raise ConfigurationInvalid(
+            [f"FORGE_MODELS: there is no model {', '.join(unknown)}; there are {', '.join(sorted(known))}"]
+        )
+    return [known[slug] for slug in slugs] or list(models)
+
+
 async def serve(settings: CatalogSettings, told_to_stop: asyncio.Event) -> None:
     """Serve until told to stop. ConfigurationInvalid when a model's file is wrong."""
-    models = load_models(settings.config_dir / "models")
+    models = chosen(load_models(settings.config_dir / "models"), settings.chosen_models)
     caller, trust = service_caller("catalog"), Trust.of("catalog", settings)
     async with AsyncExitStack() as stack:
         scheduler = await stack.enter_async_context(

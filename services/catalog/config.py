@@ -17,6 +17,14 @@ class CatalogSettings(ChassisSettings):
     fresh_days: int = Field(default=30, ge=1, le=3650)
     """How long a measurement counts: a target that was verified longer ago is stale."""
 
+    models: str = ""
+    """The slugs of the models that are served, separated by commas; all that have a file when empty."""
+
+    @property
+    def chosen_models(self) -> list[str]:
+        """The slugs of the models that are served; all when there is none."""
+        return [slug for part in self.models.split(",") if (slug := part.strip())]
+
     @property
     def database_path(self) -> Path:
         """Where measurements are kept."""

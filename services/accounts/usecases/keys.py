@@ -17,6 +17,7 @@ from services.chassis.ids import new_id
 
 log = structlog.get_logger()
 
+_OF_SETTINGS = "token of the settings"
 _FIRST_SCOPES = frozenset({"admin"})
 
 
@@ -120,6 +121,23 @@ class Keys:
         await self._keep(made)
         return made.secret
 
+    async def take_token(self, token: str) -> None:
+        """Have the secret of the operator's choice be a key of the default account, in place of an earlier one.
+
+        One that was revoked stays so: that is for good, whatever the operator's settings still say.
+        """
+        digest = self._hasher.digest(token)
+        known = await self._store.find(digest)
+        for key in await self._store.list(domain.DEFAULT_ACCOUNT):
+            is_earlier = key.name == _OF_SETTINGS and (known is None or key.id != known.id)
+            if is_earlier and key.works_at(self._clock.now()):
+                await self._store.revoke(key.account, key.id, self._clock.now())
+        if known is None:
+            made = self._new(domain.DEFAULT_ACCOUNT, _OF_SETTINGS, domain.DEFAULT_SCOPES, secret=token)
+            await self._keep(made)
+        elif not known.works_at(self._clock.now()):
+            log.warning("the token of the settings was revoked: choose another", key_id=known.id)
+
     async def open_account(self, name: str, *, another_key: bool) -> str | None:
         """Make an admin key of the account, which begins with its first key, and give its secret.
 
@@ -147,9 +165,10 @@ class Keys:
         lifetime: timedelta | None = None,
         rate_limit: RateLimit | None = None,
         replaces: str | None = None,
+        secret: str | None = None,
     ) -> CreatedKey:
         now = self._clock.now()
-        secret = domain.new_secret(self._environment)
+        secret = secret or domain.new_secret(self._environment)
         key = ApiKey(
             id=new_id("key"),
             account=account,

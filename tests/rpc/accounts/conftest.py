@@ -39,6 +39,8 @@ from services.chassis.storage import Database
 from tests.databases import OpenDatabase
 
 KEPT = timedelta(days=400)
+TOKEN = "a-token-of-the-operators-own-choice_0"
+"""What the installation's settings name; a key only where a test makes it one."""
 INSTALLATION_LIMIT = RateLimit(requests_per_second=100, burst=200)
 
 
@@ -123,7 +125,7 @@ async def accounts(tmp_path: Path, open_database_of_all: OpenDatabase) -> AsyncI
         hasher = HmacHasher.with_pepper_in(SecretFile(tmp_path / "pepper"))
         keys = Keys(store, hasher, clock, environment="test")
         uses = await stack.enter_async_context(UseLog(store, clock).kept_written())
-        guard = Guard(store, store, hasher, uses, RateLimits(INSTALLATION_LIMIT, clock), clock)
+        guard = Guard(store, store, hasher, uses, RateLimits(INSTALLATION_LIMIT, clock), clock, token=TOKEN)
         served = mounts(keys, Sessions(store, guard, hasher, clock), guard)
         book = AuditBook(SqlAuditStore(database), clock, keep=KEPT)
         trail = await stack.enter_async_context(

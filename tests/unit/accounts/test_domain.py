@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.accounts.domain import ApiKey, checksum, is_well_formed, new_secret, shown_prefix, violations_of
+from services.accounts.domain import ApiKey, checksum, is_token, is_well_formed, new_secret, shown_prefix, violations_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "forge_local_" + "a" * 32 + checksum("forge_local_" + "a" * 32)
@@ -37,6 +37,22 @@ def test_other_text_is_never_well_formed(text):
 
 def test_the_shown_prefix_gives_nearly_nothing_away():
     assert shown_prefix(SECRET) == "forge_local_aaaaaa"
+    assert shown_prefix("a_secret_of_somebodys_choice_with_lines") == "a_secr"
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_one"),
+    [
+        ("0" * 32, True),
+        ("a" * 510 + "==", True),
+        ("0" * 31, False),
+        ("0" * 513, False),
+        ("0" * 31 + " 0", False),
+        ("é" * 32, False),
+    ],
+)
+def test_a_token_is_long_and_fit_for_a_header(secret, is_one):
+    assert is_token(secret) is is_one
 
 
 @pytest.mark.parametrize(

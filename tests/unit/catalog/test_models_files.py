@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.catalog.__main__ import chosen
 from services.catalog.adapters.yaml_models import load_models
 from services.catalog.domain import EFFECT_ARITIES, RULE_ARITIES
 from services.chassis.config import REPOSITORY
@@ -137,3 +138,12 @@ def test_every_kind_of_rule_and_every_keyword_of_ours_is_explained_to_authors() 
         "x-forge-ignored",
     ):
         assert f"`{word}`" in readme
+
+
+def test_an_installation_may_serve_some_models_only():
+    models = load_models(REPOSITORY / "config" / "models")
+    slugs = [model.slug for model in models]
+    assert [model.slug for model in chosen(models, [])] == slugs
+    assert [model.slug for model in chosen(models, slugs[1:2])] == slugs[1:2]
+    with pytest.raises(ConfigurationInvalid, match=f"FORGE_MODELS: there is no model nope; there are {slugs[0]}"):
+        chosen(models, [slugs[0], "nope"])

@@ -412,8 +412,15 @@ def test_nebius_creates_an_endpoint_with_a_token_of_its_own(bench: Bench) -> Non
     assert done.stdout == "export ENDPOINT_ID=endpoint-1 AUTH_TOKEN=c0ffee\n"
     arguments = bench.arguments("nebius")
     assert arguments[:6] == ["vpc", "subnet", "list", "--format", "jsonpath={.items[0].metadata.id}", "ai"]
-    options = arguments[arguments.index("create") + 1 : arguments.index("create") + 17]
-    assert dict(zip(options[::2], options[1::2], strict=True)) == {
+    options = arguments[arguments.index("create") + 1 : arguments.index("create") + 25]
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    assert {value for name, value in pairs if name == "--env"} == {
+        "FORGE_ENDPOINT_MODEL=toy",
+        "FORGE_ENDPOINT_VERSION=v1",
+        "FORGE_ENDPOINT_TOKEN=c0ffee",
+        "FORGE_WEIGHTS=hub",
+    }
+    assert {name: value for name, value in pairs if name != "--env"} == {
         "--name": "toy-v1",
         "--image": "cr/forge:1",
         "--container-port": "8000",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from forge_cli.commands.edge import edge
+from forge_cli.commands.endpoint import endpoint
 from forge_cli.commands.up import up
 from forge_cli.stack import _SERVICES
 from services.preflight import settings_part
@@ -48,6 +49,17 @@ def test_the_image_of_the_edge_starts_it():
     assert (program, verb) == ("forge", "edge")
     with edge.make_context("edge", arguments) as context:
         assert (context.params["host"], context.params["port"]) == ("0.0.0.0", 8080)
+
+
+def test_the_image_of_an_endpoint_listens_where_its_port_is():
+    found = re.search(
+        r"^FROM rendering AS endpoint\nEXPOSE (\d+)\nENTRYPOINT (.*)$", DOCKERFILE.read_text(), re.MULTILINE
+    )
+    assert found
+    program, verb, *arguments = json.loads(found[2])
+    assert (program, verb) == ("forge", "endpoint")
+    with endpoint.make_context("endpoint", [*arguments, "toy"]) as context:
+        assert (context.params["host"], context.params["port"]) == ("0.0.0.0", int(found[1]))
 
 
 def test_no_image_runs_as_root():

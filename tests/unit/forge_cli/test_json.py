@@ -12,6 +12,7 @@ from forge_cli.__main__ import forge
 
 WITHOUT = {
     "up": "it runs until it is stopped; programs ask /healthz and read run/api-base",
+    "endpoint": "it runs until it is stopped; programs ask /healthz",
     "edge": "it runs until it is told to stop, and shows what Envoy says",
     "demo": "it is for people to look at; programs use forge render --json",
     "completion": "it prints a script",

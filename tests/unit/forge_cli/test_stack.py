@@ -69,6 +69,12 @@ def test_a_cluster_that_cannot_be_found_is_refused_with_what_to_name(options, mo
     assert "ray://host:10001" in refused.value.hints[0]
 
 
+def test_only_what_guards_the_edge_knows_the_token_of_an_endpoint():
+    given = {"FORGE_ENDPOINT_TOKEN": "x"}
+    assert secrets_not_for("accounts", given) == []
+    assert {tuple(secrets_not_for(name, given)) for name in ("scheduler", "web", "edge")} == {tuple(given)}
+
+
 def test_named_weights_stay_names(options):
     assert child_environment({"FORGE_WEIGHTS": "demo"}, options, {})["FORGE_WEIGHTS"] == "demo"
 
