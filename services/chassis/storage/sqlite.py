@@ -1,5 +1,7 @@
 """Transactions on a SQLite file: one writer, readers beside it."""
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +12,8 @@ from services.chassis.storage.database import StoreUnavailable, ThreadedDatabase
 from services.chassis.storage.migrating import upgrade
 
 T = TypeVar("T")
+_BUSY_SECONDS, _AGAIN_SECONDS = 5, 0.01
+"""How long another process's lock is waited for, and how often that is looked at where SQLite itself does not wait."""
 
 
 class SqliteDatabase(ThreadedDatabase):
@@ -51,8 +55,9 @@ def sqlite_engine(location: str, *, begin: str, **options: Any) -> Engine:
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        for pragma in (f"busy_timeout={_BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        _write_ahead(cursor)
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -60,6 +65,20 @@ def sqlite_engine(location: str, *, begin: str, **options: Any) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have a new file keep a write-ahead log. Whoever asks that while another one does is refused without a wait."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _transact(engine: Engine, transaction: Transaction[T]) -> T:
