@@ -22,8 +22,8 @@ from services.scheduler.ports import WorkerProcess
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.02
-_NOT_FOR_WORKERS = ("FORGE_DATABASE_URL",)
-"""Secrets of services: a worker runs the code of models."""
+_NOT_FOR_WORKERS = ("FORGE_DATABASE_URL", "RAY_AUTH_")
+"""Beginnings of the names of secrets: a worker runs the code of models."""
 
 
 class LocalPlacer:
@@ -163,4 +163,4 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_WORKERS)}

@@ -8,6 +8,10 @@ from typing import Protocol
 from services.scheduler.domain.errors import TargetNotOffered, UnknownTarget
 
 
+_ROUNDING = 1e-9
+"""Three tenths hold a tenth three times, whatever floats say."""
+
+
 @dataclass(frozen=True, order=True)
 class Target:
     """A kind of device in a region. `simulated` when this fleet only imitates the device."""
@@ -62,7 +66,8 @@ class Requirements:
         """How many slots that ask this a machine has room for."""
         if not dict(self.labels).items() <= machine.labels.items():
             return 0
-        return int(min((machine.resources.get(name, 0.0) / amount for name, amount in self.resources), default=0.0))
+        shares = (machine.resources.get(name, 0.0) / amount for name, amount in self.resources)
+        return int(min(shares, default=0.0) + _ROUNDING)
 
 
 @dataclass(frozen=True)

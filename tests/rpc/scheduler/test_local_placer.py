@@ -72,13 +72,17 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_worker_does_not_know_where_the_services_keep_their_tables(a_placer, monkeypatch):
+async def test_a_worker_knows_neither_where_services_keep_their_tables_nor_the_token_of_a_cluster(
+    a_placer, monkeypatch
+):
     monkeypatch.setenv("FORGE_DATABASE_URL", "postgresql://forge:canary@db/forge")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "canary")
     placer = await a_placer()
     process = await placer.launch("rt_1", SLOT)
     environment = psutil.Process(process.pid).environ()
     assert "PATH" in environment
     assert "FORGE_DATABASE_URL" not in environment
+    assert "RAY_AUTH_TOKEN" not in environment
     await placer.terminate("rt_1", process)
 
 

@@ -33,6 +33,7 @@ def test_a_machine_has_as_many_slots_as_its_labels_and_devices_allow(there, coun
 
 def test_the_scarcest_resource_says_how_many_there_are():
     assert Requirements((), (("CPU", 4.0), ("GPU", 1.0))).count_on(machine("north", 8.0)) == 2
+    assert Requirements((), (("GPU", 0.1),)).count_on(machine("north", 0.3)) == 3
 
 
 def test_a_fleet_never_has_more_slots_than_its_file_says():
