@@ -7,7 +7,6 @@ from typing import Protocol
 
 from services.scheduler.domain.errors import TargetNotOffered, UnknownTarget
 
-
 _ROUNDING = 1e-9
 """Three tenths hold a tenth three times, whatever floats say."""
 
