@@ -18,12 +18,20 @@ class SecretFile:
         self._sync_folder()
 
     def read_or_write(self, secret: str) -> str:
-        """What the file holds; `secret`, once it does, when there was none. All who ask at once get the same answer."""
+        """What the file holds; `secret`, once it does, when there was none. All who ask at once get the same answer.
+
+        A file that is there is only read: it may be one that nobody here can write.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return self._read()
         aside = self._written_aside(secret)
         with contextlib.suppress(FileExistsError):
             self._path.hardlink_to(aside)
         aside.unlink()
         self._sync_folder()
+        return self._read()
+
+    def _read(self) -> str:
         return self._path.read_text(encoding="ascii").strip()
 
     def _written_aside(self, secret: str) -> Path:

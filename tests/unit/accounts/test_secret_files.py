@@ -28,6 +28,14 @@ def test_all_who_ask_for_a_missing_secret_get_the_same_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def test_a_secret_that_is_there_is_read_and_its_folder_left_alone(tmp_path):
+    file = SecretFile(tmp_path / "one")
+    file.write("of an operator")
+    before = tmp_path.stat().st_mtime_ns
+    assert file.read_or_write("ours") == "of an operator"
+    assert tmp_path.stat().st_mtime_ns == before
+
+
 def test_the_same_pepper_gives_the_same_hash_and_another_one_another(tmp_path):
     one = HmacHasher.with_pepper_in(SecretFile(tmp_path / "one"))
     again = HmacHasher.with_pepper_in(SecretFile(tmp_path / "one"))
