@@ -82,7 +82,9 @@ def each_on_its_target(at: Ground, luck: Random) -> None:
 
     What a record names as the render's target are the labels of the machine that made its video.
     """
-    kinds = {node.labels["ray.io/accelerator-type"]: node.labels["ray.io/region"] for node in at.cluster.nodes}
+    kinds = {
+        node.labels["ray.io/accelerator-type"]: node.labels["ray.io/availability-region"] for node in at.cluster.nodes
+    }
     pins: list[Mapping[str, str]] = [{}, *({"region": region} for region in sorted(set(kinds.values())))]
     pins += [
         pin
@@ -101,7 +103,7 @@ def each_on_its_target(at: Ground, luck: Random) -> None:
         target = made["target"]
         expect(pin.items() <= target.items(), f"{render_id} asked for {pin} and ran on {target}")
         host = runtimes[made["runtime_id"]]["address"].rpartition(":")[0]
-        found = labels[host]["ray.io/accelerator-type"], labels[host]["ray.io/region"]
+        found = labels[host]["ray.io/accelerator-type"], labels[host]["ray.io/availability-region"]
         expect(found == (target["gpu_type"], target["region"]), f"{render_id} on {target} ran on a machine of {found}")
         there[target["gpu_type"]] += 1
     at.remarks.append(", ".join(f"{count} on {gpu_type}" for gpu_type, count in there.items()))

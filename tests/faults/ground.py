@@ -401,7 +401,7 @@ def thaw(process: psutil.Process) -> None:
 
 def add_machine(cluster: RayCluster, gpu_type: str) -> RayNode:
     """Have a machine join the cluster that has two devices of this kind."""
-    labels = {"ray.io/accelerator-type": gpu_type, "ray.io/region": MACHINES[gpu_type]}
+    labels = {"ray.io/accelerator-type": gpu_type, "ray.io/availability-region": MACHINES[gpu_type]}
     return cluster.add_node(labels, cpus=2, environment={"FORGE_HOME": str(cluster.folder / gpu_type)})
 
 

@@ -15,6 +15,9 @@ from services.scheduler.domain.fleet import Fleet, Requirements, Slot, Target
 _LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=316)]
 _LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$", max_length=63)]
 
+_RAY_NAMES = {"RTX6000": "RTX-PRO-6000"}
+"""What Ray calls devices that have another name here."""
+
 
 class _SlotEntry(StrictShape):
     gpu_type: str = Field(min_length=1)
@@ -42,7 +45,8 @@ class _SlotEntry(StrictShape):
         """What the slot asks of a machine of a Ray cluster."""
         labels = self.ray_labels
         if labels is None:
-            labels = {"ray.io/accelerator-type": self.gpu_type, "ray.io/region": self.region}
+            known_as = _RAY_NAMES.get(self.gpu_type, self.gpu_type)
+            labels = {"ray.io/accelerator-type": known_as, "ray.io/availability-region": self.region}
         return Requirements(tuple(sorted(labels.items())), tuple(sorted(self.resources.items())))
 
 

@@ -59,7 +59,14 @@ async def test_slots_of_a_cluster_are_on_machines_with_the_labels_that_the_file_
     fleet = await read_fleet(str(file), CONFIG, on_cluster=True)
     assert [(slot.device, slot.requirements) for slot in fleet.slots] == [
         *2
-        * [("cuda:0", Requirements((("ray.io/accelerator-type", "H200"), ("ray.io/region", "north")), (("GPU", 1),)))],
+        * [
+            (
+                "cuda:0",
+                Requirements(
+                    (("ray.io/accelerator-type", "H200"), ("ray.io/availability-region", "north")), (("GPU", 1),)
+                ),
+            )
+        ],
         ("cuda:0", Requirements((("pool", "cheap"),), (("CPU", 4), ("GPU", 1)))),
         ("cpu", Requirements((), (("CPU", 1),))),
     ]
@@ -125,3 +132,10 @@ def test_a_version_goes_only_where_its_memory_floor_fits():
 )
 def test_products_are_called_by_their_short_names(product, gpu_type):
     assert gpu_type_of(product) == gpu_type
+
+
+async def test_the_fleet_of_the_pages_asks_a_cluster_for_devices_by_the_names_that_ray_finds_out():
+    fleet = await read_fleet("pages", CONFIG, on_cluster=True)
+    wanted = {slot.target.gpu_type: dict(slot.requirements.labels)["ray.io/accelerator-type"] for slot in fleet.slots}
+    own = {name: name for name in ("B200", "B300", "H100", "H200", "L40S")}
+    assert wanted == own | {"RTX6000": "RTX-PRO-6000"}
