@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from forge_cli.commands.up import Terminal, run_platform
+from forge_cli.completing import a_model
 from forge_cli.failures import CommandFailed
 from forge_cli.home import Home
 from forge_cli.options import fleet_option, home_option
@@ -23,7 +24,7 @@ _START_SECONDS = 3600.0
 
 
 @click.command()
-@click.argument("slug", envvar="FORGE_ENDPOINT_MODEL")
+@click.argument("slug", envvar="FORGE_ENDPOINT_MODEL", shell_complete=a_model)
 @click.option(
     "--version", default="", envvar="FORGE_ENDPOINT_VERSION", help="What is kept warm of it. [default: the model's]"
 )
