@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.chassis.config import ChassisSettings
+from services.chassis.config import ChassisSettings, names_in
 
 
 class CatalogSettings(ChassisSettings):
@@ -23,7 +23,7 @@ class CatalogSettings(ChassisSettings):
     @property
     def chosen_models(self) -> list[str]:
         """The slugs of the models that are served; all when there is none."""
-        return [slug for part in self.models.split(",") if (slug := part.strip())]
+        return names_in(self.models)
 
     @property
     def database_path(self) -> Path:

@@ -138,6 +138,11 @@ def _objects_dir(home: Path) -> Path:
     return home / "objects"
 
 
+def names_in(text: str) -> list[str]:
+    """The names in a setting that has several, separated by commas."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 def expect_origin(url: str) -> str:
     """An address of a server without a path, as it is written. Raises ValueError."""
     parts = urlsplit(url)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from services.chassis.config import ChassisSettings, expect_origin
+from services.chassis.config import ChassisSettings, expect_origin, names_in
 from services.scheduler.domain.policy import Policy
 from services.scheduler.domain.upload import UploadLimits
 
@@ -89,7 +89,7 @@ class SchedulerSettings(ChassisSettings):
     @property
     def image_hosts(self) -> list[str]:
         """The hosts that images are fetched from."""
-        return [host for part in self.image_urls.split(",") if (host := part.strip())]
+        return names_in(self.image_urls)
 
     @property
     def upload_limits(self) -> UploadLimits:

@@ -64,9 +64,11 @@ class Guard:
 
     async def key_with(self, secret: str) -> ApiKey | None:
         """The working key with this secret, or None."""
+        is_well_formed = domain.is_well_formed(secret)
+        if not is_well_formed and self._token is None:
+            return None
         digest = self._hasher.digest(secret)
-        is_token = self._token is not None and compare_digest(digest, self._token)
-        if not is_token and not domain.is_well_formed(secret):
+        if not is_well_formed and not compare_digest(digest, self._token or b""):
             return None
         key = await self._keys.find(digest)
         return key if key is not None and key.works_at(self._clock.now()) else None

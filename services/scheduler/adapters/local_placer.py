@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ import structlog
 
 from services.chassis.tasks import uninterrupted
 from services.scheduler.adapters.spare_workers import Process, SpareWorkers, begun, drop
+from services.scheduler.adapters.worker_environment import inherited
 from services.scheduler.domain.errors import RuntimeStartFailed
 from services.scheduler.domain.fleet import Slot
 from services.scheduler.ports import WorkerProcess
@@ -22,8 +22,6 @@ from services.scheduler.ports import WorkerProcess
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.02
-_NOT_FOR_WORKERS = ("FORGE_DATABASE_URL", "RAY_AUTH_")
-"""Beginnings of the names of secrets: a worker runs the code of models."""
 
 
 class LocalPlacer:
@@ -99,7 +97,7 @@ class LocalPlacer:
         with self._log.open("ab") as log:  # a file of its own: a pipe of the scheduler's would break with the scheduler
             return subprocess.Popen(  # noqa: S603 — a program of ours, with arguments of ours
                 [sys.executable, "-m", "services.inference_worker", *arguments],
-                env={**_inherited(), **self._environment, **environment},
+                env={**inherited(), **self._environment, **environment},
                 stdin=subprocess.PIPE if arguments else subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -160,7 +158,3 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _inherited() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_WORKERS)}

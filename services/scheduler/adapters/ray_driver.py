@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from services.scheduler.adapters.ray_host import WorkerHost
+from services.scheduler.domain.fleet import Machine, Requirements
 
 NAMESPACE = "forge"
 TELL_SECONDS = 1.0
@@ -31,6 +33,23 @@ _GONE_SECONDS = 10.0
 log = logging.getLogger("forge.ray")
 
 
+@dataclass(frozen=True)
+class Order:
+    """A worker to be started, and the machine that it may be on."""
+
+    runtime_id: str
+    labels: Mapping[str, str]
+    resources: Mapping[str, float]
+    environment: Mapping[str, str]
+    files: Mapping[str, str]
+    seconds: float
+
+    @property
+    def requirements(self) -> Requirements:
+        """What its machine must have."""
+        return Requirements(tuple(self.labels.items()), tuple(self.resources.items()))
+
+
 class Driver:
     """Does what it is told over a socket, until that closes."""
 
@@ -39,7 +58,7 @@ class Driver:
         self._answers = link.makefile("w", encoding="utf-8")
         self._answering = threading.Lock()
         self._dropped: set[str] = set()
-        self._machines: list[dict[str, Any]] = []
+        self._machines: list[Machine] = []
 
     def run(self) -> None:
         """Work until the scheduler is gone or the cluster does not answer any more."""
@@ -72,64 +91,48 @@ class Driver:
         try:
             while True:
                 there = [node for node in ray.nodes() if node["Alive"]]
-                self._machines = [{"labels": node["Labels"], "resources": node["Resources"]} for node in there]
-                self._say({"machines": self._machines})
+                self._machines = [Machine(node["Labels"], node["Resources"]) for node in there]
+                self._say({"machines": [asdict(machine) for machine in self._machines]})
                 time.sleep(TELL_SECONDS)
         except Exception:  # the cluster or the scheduler is gone
             log.exception("the cluster does not answer")
             os._exit(1)
 
-    def _launch(
-        self,
-        runtime_id: str,
-        labels: Mapping[str, str],
-        resources: Mapping[str, float],
-        environment: Mapping[str, str],
-        files: Mapping[str, str],
-        seconds: float,
-    ) -> dict[str, Any]:
-        """Start a worker on a machine with these labels; the answer of `_served`."""
-        until = time.monotonic() + seconds
-        further = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
+    def _launch(self, **what: Any) -> dict[str, Any]:
+        """Start a worker on a machine with the labels of an order; the answer of `_served`."""
+        order = Order(**what)
+        until = time.monotonic() + order.seconds
         host: Any = (
             ray.remote(WorkerHost)
             .options(
-                name=runtime_id,
+                name=order.runtime_id,
                 lifetime="detached",
-                num_cpus=resources.get("CPU", 0),
-                num_gpus=resources.get("GPU", 0),
-                resources=further,
-                label_selector=dict(labels),
+                num_cpus=order.resources.get("CPU", 0),
+                num_gpus=order.resources.get("GPU", 0),
+                resources={name: n for name, n in order.resources.items() if name not in ("CPU", "GPU")},
+                label_selector=dict(order.labels),
                 max_restarts=0,
             )
             .remote(_UNASKED_SECONDS)
         )
         try:
-            found = self._served(host, labels, resources, environment, files, until)
+            found = self._served(host, order, until)
         except Exception:
             self._kill(host)
             raise
-        if runtime_id in self._dropped:
-            self._dropped.discard(runtime_id)
+        if order.runtime_id in self._dropped:
+            self._dropped.discard(order.runtime_id)
             found = {"failed": "it was given up"}
         if "address" not in found:
             self._kill(host)
         return found
 
-    def _served(
-        self,
-        host: Any,
-        labels: Mapping[str, str],
-        resources: Mapping[str, float],
-        environment: Mapping[str, str],
-        files: Mapping[str, str],
-        until: float,
-    ) -> dict[str, Any]:
+    def _served(self, host: Any, order: Order, until: float) -> dict[str, Any]:
         """The `address` of the worker; `absent` is why it has no machine, `failed` why it does not serve on one."""
         try:
             here = host.is_here.remote()
             while not ray.wait([here], timeout=TELL_SECONDS)[0]:
-                if not any(_has(machine, labels, resources) for machine in self._machines):
+                if not any(order.requirements.count_on(machine) for machine in self._machines):
                     return {"absent": "its machine went away"}
                 if time.monotonic() > until:
                     return {"absent": "other work of the Ray cluster has its machines"}
@@ -138,8 +141,9 @@ class Driver:
             log.warning("a host has no machine: %s", error)
             return {"absent": "its machine went away"}
         left = max(1.0, until - time.monotonic())
+        serving = host.serve.remote(dict(order.environment), dict(order.files), left)
         try:
-            found: Any = ray.get(host.serve.remote(dict(environment), dict(files), left), timeout=left + _GONE_SECONDS)
+            found: Any = ray.get(serving, timeout=left + _GONE_SECONDS)
         except GetTimeoutError:
             return {"failed": "Ray did not start the worker in time"}
         except RayActorError as error:
@@ -173,12 +177,6 @@ class Driver:
     def _kill(self, host: Any) -> None:
         with suppress(RayError, ValueError):
             ray.kill(host)
-
-
-def _has(machine: Mapping[str, Any], labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
-    """Whether a machine has these labels and, when nothing else is on it, these resources."""
-    has: Mapping[str, float] = machine["resources"]
-    return labels.items() <= machine["labels"].items() and all(has.get(name, 0) >= n for name, n in resources.items())
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What Ray runs on a machine of its cluster for a worker: an actor that has the worker as its child.
 
-This module is imported there, by Ray's own processes: it needs nothing but the standard library, and Ray.
+This module is imported there, by Ray's own processes: beside the standard library and Ray it needs next to nothing.
 """
 
 import json
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import ray
 
+from services.scheduler.adapters.worker_environment import inherited
+
 POLL_SECONDS = 0.02
-_NOT_FOR_WORKERS = ("RAY_", "OMP_NUM_THREADS", "FORGE_DATABASE_URL")
-"""The cluster's secrets, since a worker runs the code of models, and Ray's guess of how many threads it may have."""
+_GUESSED_BY_RAY = "OMP_NUM_THREADS"
 
 
 class WorkerHost:
@@ -52,10 +53,11 @@ class WorkerHost:
         own = {name: value.replace("{folder}", str(folder)) for name, value in environment.items()}
         own["FORGE_WORKER_LISTEN"] = f"[{host}]:0" if ":" in host else f"{host}:0"
         own["FORGE_WORKER_ADDRESS_FILE"] = str(address_file)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_WORKERS)}
+        given = inherited()
+        given.pop(_GUESSED_BY_RAY, None)
         worker = self._worker = subprocess.Popen(
             [sys.executable, "-P", "-m", "services.inference_worker", "--tethered"],
-            env={**inherited, **own},
+            env={**given, **own},
             stdin=subprocess.PIPE,  # its end is how the worker hears that this process is gone
             start_new_session=True,  # and has time to store what it has: Ray kills the others of a process group
         )

@@ -11,6 +11,14 @@ from services.scheduler.domain.fleet import Fleet, Pin, Requirements, Slot, Targ
 CONFIG = REPOSITORY / "config"
 
 
+async def refused(file, text, problem, *, on_cluster=False):
+    """A file with this text is refused by its name, with what is wrong with it."""
+    file.write_text(text)
+    with pytest.raises(ConfigurationInvalid, match=problem) as found:
+        await read_fleet(str(file), CONFIG, on_cluster=on_cluster)
+    assert str(file) in str(found.value)
+
+
 async def test_the_fleet_of_the_pages_has_their_six_targets_simulated():
     fleet = await read_fleet("pages", CONFIG)
     assert [str(target) for target in fleet.targets] == [
@@ -83,11 +91,7 @@ async def test_slots_of_a_cluster_are_on_machines_with_the_labels_that_the_file_
     ],
 )
 async def test_a_fleet_file_that_no_cluster_can_serve_is_named_with_its_problem(tmp_path, text, problem):
-    file = tmp_path / "mine.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigurationInvalid, match=problem) as refused:
-        await read_fleet(str(file), CONFIG, on_cluster=True)
-    assert str(file) in str(refused.value)
+    await refused(tmp_path / "mine.yaml", text, problem, on_cluster=True)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +104,7 @@ async def test_a_fleet_file_that_no_cluster_can_serve_is_named_with_its_problem(
     ],
 )
 async def test_a_fleet_file_that_cannot_be_used_is_named_with_its_problem(tmp_path, text, problem):
-    file = tmp_path / "mine.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigurationInvalid, match=problem) as refused:
-        await read_fleet(str(file), CONFIG)
-    assert str(file) in str(refused.value)
+    await refused(tmp_path / "mine.yaml", text, problem)
 
 
 async def test_an_unknown_fleet_names_those_there_are():
